@@ -1,0 +1,99 @@
+//! Instants as plain numbers, so that cores can be driven by a simulated clock.
+
+use std::fmt;
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+/// A point on the monotonic clock, in nanoseconds from an arbitrary zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Mono(pub u64);
+
+impl Mono {
+    /// The instant `ms` milliseconds after the zero.
+    pub const fn from_ms(ms: u64) -> Mono {
+        Mono(ms * 1_000_000)
+    }
+
+    /// Time since `earlier`, zero if `earlier` is in the future.
+    pub fn since(self, earlier: Mono) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Mono {
+    type Output = Mono;
+    fn add(self, by: Duration) -> Mono {
+        Mono(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+impl Sub<Duration> for Mono {
+    type Output = Mono;
+    fn sub(self, by: Duration) -> Mono {
+        Mono(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A point on the wall clock, in nanoseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Wall(pub u64);
+
+impl Wall {
+    fn utc(self) -> time::OffsetDateTime {
+        // A u64 of nanoseconds ends in the year 2554, well inside what the type holds.
+        time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0))
+            .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// RFC 3339 in UTC, to the millisecond: `2026-11-21T14:03:22.512Z`.
+    pub fn to_rfc3339(self) -> String {
+        let at = self.utc();
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond()
+        )
+    }
+
+    /// The UTC date as path components: `2026/11/21`.
+    pub fn date_path(self) -> String {
+        let at = self.utc();
+        format!("{:04}/{:02}/{:02}", at.year(), u8::from(at.month()), at.day())
+    }
+}
+
+impl fmt::Display for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_rfc3339())
+    }
+}
+
+impl Add<Duration> for Wall {
+    type Output = Wall;
+    fn add(self, by: Duration) -> Wall {
+        Wall(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wall_is_written_as_rfc3339_and_as_a_date_path() {
+        let at = Wall(1_795_269_802_512_000_000);
+        assert_eq!(at.to_rfc3339(), "2026-11-21T14:03:22.512Z");
+        assert_eq!(at.date_path(), "2026/11/21");
+    }
+
+    #[test]
+    fn mono_never_underflows() {
+        assert_eq!(Mono(5) - Duration::from_secs(1), Mono(0));
+        assert_eq!(Mono(5).since(Mono(9)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,21 @@
+//! Small types that every layer shares: instants, identifiers, randomness, redaction.
+//!
+//! Leaves out anything that reads a clock or draws entropy: those are drivers (`sys`).
+
+mod id;
+mod instant;
+mod prng;
+mod redacted;
+
+pub use id::{RecordingId, SegmentNumber};
+pub use instant::{Mono, Wall};
+pub use prng::Prng;
+pub use redacted::Redacted;
+
+/// Randomness fit for keys, salts, nonces and tags. Implemented by the operating system's generator
+/// (`sys::OsEntropy`) and, for the simulator alone, by a seeded stand-in; never mixed up with
+/// [`Prng`], which is for simulation and jitter.
+pub trait Entropy {
+    /// Fills `out` with random bytes.
+    fn fill(&mut self, out: &mut [u8]);
+}

@@ -1,0 +1,1 @@
+//! The configuration: raw, then checked, then immutable.

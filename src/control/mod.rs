@@ -1,0 +1,1 @@
+//! Decisions per call: admission, placement, the life of a recording session. No I/O.

@@ -1,0 +1,1 @@
+//! Key providers: who wraps the data key of a recording.

@@ -1,0 +1,33 @@
+//! Tapehead, a SIPREC call recorder (RFC 7866, 7865): the library behind the binary.
+//!
+//! Start at [`manual`] for how it works. The layers, dependencies pointing down only
+//! (enforced by `tidy.rs`):
+//!
+//! - commands: `cli`
+//! - drivers, which touch sockets, files, clocks and threads: [`ring`], [`shard`], [`link`],
+//!   [`sys`], `sip_net`, `keys`
+//! - cores, pure functions of their input: [`rtp`], [`sdp`], [`sip`], [`siprec`], [`media`],
+//!   [`seal`], [`recording`], [`control`]
+//! - base: [`limits`], [`config`], [`base`]
+//! - [`sim`], a simulated world for the cores and the shard
+
+pub mod base;
+pub mod cli;
+pub mod config;
+pub mod control;
+pub mod keys;
+pub mod limits;
+pub mod link;
+pub mod manual;
+pub mod media;
+pub mod recording;
+pub mod ring;
+pub mod rtp;
+pub mod sdp;
+pub mod seal;
+pub mod shard;
+pub mod sim;
+pub mod sip;
+pub mod sip_net;
+pub mod siprec;
+pub mod sys;

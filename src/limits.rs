@@ -1,0 +1,145 @@
+//! Every capacity and every bound of the product, in one place, with the arithmetic between them
+//! checked at compile time. `tapehead inspect limits` prints what follows from them.
+//!
+//! Leaves out what an operator sets: that is [`crate::config`], whose defaults are bounded by these.
+
+use std::time::Duration;
+
+// ---------------------------------------------------------------- the sealed format
+
+/// One sealed frame on disk: a Tink streaming segment, one disk block.
+pub const FRAME_BYTES: usize = 4096;
+/// GCM tag at the end of each frame.
+pub const TAG_BYTES: usize = 16;
+/// Plaintext of a frame: 4,080 bytes, 255 ms of two-track G.711.
+pub const FRAME_PLAIN_BYTES: usize = FRAME_BYTES - TAG_BYTES;
+/// Tink streaming header in front of frame 0: length byte, 32 bytes of salt, 7 of nonce prefix.
+pub const STREAM_HEADER_BYTES: usize = 40;
+/// Plaintext of frame 0, which shares its disk block with the stream header.
+pub const FRAME0_PLAIN_BYTES: usize = FRAME_PLAIN_BYTES - STREAM_HEADER_BYTES;
+/// Block 0, the clear JSON in front of the stream.
+pub const BLOCK0_BYTES: usize = 4096;
+/// Where the first frame that holds audio starts in a segment file: after block 0 and frame 0.
+pub const AUDIO_OFFSET: u64 = (BLOCK0_BYTES + FRAME_BYTES) as u64;
+/// A segment's frame counter is a u32 (Tink) and WAV sizes are a u32 (RIFF): the smaller bound rules.
+pub const SEGMENT_FRAMES_MAX: u32 = (u32::MAX as u64 / FRAME_PLAIN_BYTES as u64) as u32 - 2;
+
+// ---------------------------------------------------------------- blocks and writing
+
+/// Frames per block: the unit of the shard's block pool.
+pub const BLOCK_FRAMES: usize = 4;
+/// A block of the pool, 16 KiB: about a second of two-track G.711.
+pub const BLOCK_BYTES: usize = BLOCK_FRAMES * FRAME_BYTES;
+/// Blocks a call may hold at once: one in flight, two being filled, and room to ride out a slow disk.
+pub const CALL_BLOCKS_MAX: usize = 1 + 2 + 5;
+/// Blocks the pool holds for each call that may be live: one in flight, two being filled. The pool is
+/// shared, so that a call on a slow disk may borrow what others do not use.
+pub const POOL_BLOCKS_PER_CALL: usize = 3;
+/// What a crash may cost a call. The flush rule keeps the oldest unwritten sample younger than this.
+pub const LOSS_AT_CRASH_MAX: Duration = Duration::from_millis(1000);
+/// Kept free of the above for the write itself and a late tick.
+pub const LOSS_AT_CRASH_MARGIN: Duration = Duration::from_millis(150);
+/// Space is preallocated in steps of this many bytes and trimmed at close.
+pub const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
+/// A failed write is tried again after this long, for as long as the call lives.
+pub const WRITE_RETRY: Duration = Duration::from_millis(500);
+/// At close a failing disk is given this long; then the segment is left for `recover`.
+pub const CLOSE_RETRY_MAX: Duration = Duration::from_secs(10);
+
+// ---------------------------------------------------------------- time
+
+/// How often a shard wakes. 5 ms costs about twice at low load, 50 ms gains nothing (measured).
+pub const TICK: Duration = Duration::from_millis(20);
+/// Longest horizon an operator may configure: a window of blocks must hold it.
+pub const HORIZON_MAX: Duration = Duration::from_millis(500);
+/// A packet further ahead of its arrival than this has jumped: it is placed by arrival instead.
+pub const AHEAD_MAX: Duration = Duration::from_millis(400);
+/// A source whose smallest delay has moved by this much is put right at its next natural gap.
+pub const DRIFT_CORRECT: Duration = Duration::from_millis(40);
+/// ... and at once when it has moved by this much.
+pub const DRIFT_FORCE: Duration = Duration::from_millis(120);
+/// Receiver reports are sent this often per track (RFC 3550 section 6.2: the recommended minimum is 5 s).
+pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+/// A freed port pair rests this long, so that the last call's late packets do not meet the next call.
+pub const PORT_REST: Duration = Duration::from_secs(2);
+/// The shard reports its counters this often.
+pub const STATS_INTERVAL: Duration = Duration::from_secs(1);
+
+// ---------------------------------------------------------------- calls
+
+/// Tracks of one recording: the SDP m-lines we accept as audio; further ones are answered with port 0.
+pub const TRACKS_MAX: usize = 8;
+/// Sources (SSRCs) followed at once per track; the one silent longest makes room.
+pub const SOURCES_MAX: usize = 4;
+/// Payload types of one m-line that are looked at.
+pub const PAYLOAD_TYPES_MAX: usize = 32;
+/// Intervals a track holds in the shard until the control core has taken them; then neighbours are merged.
+pub const INTERVALS_PENDING_MAX: usize = 64;
+/// Intervals of a recording in its manifest; beyond it neighbours are merged and the manifest says so.
+pub const INTERVALS_MAX: usize = 20_000;
+/// Segments of one recording.
+pub const SEGMENTS_MAX: u32 = 10_000;
+/// Changes of codec that a recording follows with a new segment before it settles on PCM16 for good.
+pub const CODEC_CHANGES_MAX: u32 = 8;
+
+// ---------------------------------------------------------------- receiving
+
+/// One receive buffer: the kernel's message header, an IPv6 name, a time stamp and 60 ms of G.711.
+pub const RECEIVE_BUFFER_BYTES: usize = 640;
+/// Longest RTP or RTCP payload that fits; a longer datagram is counted as truncated.
+pub const DATAGRAM_BYTES_MAX: usize = RECEIVE_BUFFER_BYTES - 16 - 28 - 64;
+/// Most receive buffers of a shard: the kernel's limit of one provided-buffer ring.
+pub const RECEIVE_BUFFERS_MAX: usize = 32_768;
+
+// ---------------------------------------------------------------- link
+
+/// Commands queued towards a shard.
+pub const COMMANDS_MAX: usize = 4096;
+/// Events queued from a shard; what does not fit waits in the shard, bounded per call.
+pub const EVENTS_MAX: usize = 16_384;
+
+// ---------------------------------------------------------------- signalling
+
+/// Longest SIP message on UDP: what IP can carry (RFC 3261 section 18.1.1).
+pub const SIP_DATAGRAM_BYTES_MAX: usize = 65_535;
+/// Longest header block of a SIP message.
+pub const SIP_HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Longest body of a SIP message on a stream.
+pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Header lines of one SIP message.
+pub const SIP_HEADERS_MAX: usize = 512;
+/// Parts of one multipart body.
+pub const MULTIPART_PARTS_MAX: usize = 32;
+/// TCP connections of SIP peers held at once; the one idle longest makes room.
+pub const SIP_CONNECTIONS_MAX: usize = 4096;
+/// Transactions alive at once; a request beyond it is answered 503 without state.
+pub const TRANSACTIONS_MAX: usize = 100_000;
+/// m-lines of one SDP body.
+pub const SDP_MEDIA_MAX: usize = 64;
+/// Lines of one SDP body.
+pub const SDP_LINES_MAX: usize = 4096;
+/// Nesting of metadata XML.
+pub const XML_DEPTH_MAX: usize = 64;
+/// Elements of one metadata document that are modelled; the raw bytes are kept in full.
+pub const XML_ELEMENTS_MAX: usize = 10_000;
+/// Metadata revisions kept per recording, raw; of further ones only the last is.
+pub const METADATA_REVISIONS_MAX: usize = 256;
+/// Bytes of raw metadata kept per recording.
+pub const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+const _: () = {
+    assert!(FRAME0_PLAIN_BYTES == 4040);
+    assert!(FRAME_PLAIN_BYTES == 4080);
+    assert!(BLOCK0_BYTES == FRAME_BYTES, "block 0 and a frame are both one disk block");
+    assert!(
+        FRAME0_PLAIN_BYTES as u64 + SEGMENT_FRAMES_MAX as u64 * FRAME_PLAIN_BYTES as u64 <= u32::MAX as u64
+    );
+    assert!(CALL_BLOCKS_MAX > POOL_BLOCKS_PER_CALL);
+    // The widest recording must not outrun its blocks: 8 tracks of PCM16 fill a frame in under 32 ms.
+    let frames_per_second = TRACKS_MAX * 2 * 8000 / FRAME_PLAIN_BYTES + 1;
+    let span_ms = HORIZON_MAX.as_millis() + AHEAD_MAX.as_millis();
+    assert!(span_ms < 1000 && CALL_BLOCKS_MAX * BLOCK_FRAMES >= frames_per_second);
+    assert!(DRIFT_FORCE.as_millis() < HORIZON_MAX.as_millis());
+    assert!(DATAGRAM_BYTES_MAX >= 12 + 60 * 8, "60 ms of G.711 with its header");
+    assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
+};

@@ -1,0 +1,266 @@
+//! The queues between the control core and the shards: commands one way, events the other. The only things the two share.
+//!
+//! Both are bounded, wait-free, single producer, single consumer. A shard looks at its commands once per tick; after it has queued
+//! events it rings the control core's bell once per tick.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::base::{Mono, RecordingId, SegmentNumber};
+use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
+use crate::media::{Counters, Interval, SampleFormat};
+use crate::seal::{Block0, DataKey, StreamSeed};
+
+/// A call as control and shards name it; never reused while the process lives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub u64);
+
+/// What a payload type carries, as far as the recorder cares.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Payload {
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+    /// RFC 3389.
+    ComfortNoise,
+    /// RFC 4733.
+    TelephoneEvent,
+}
+
+/// One track as the session description agreed it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrackPlan {
+    /// Payload types agreed, and what each carries.
+    pub payloads: Vec<(u8, Payload)>,
+    /// Where receiver reports go; `None` until known.
+    pub rtcp_to: Option<SocketAddr>,
+    /// RTP and RTCP share the port (RFC 5761).
+    pub rtcp_mux: bool,
+    /// The client has put the stream on hold: silence is expected.
+    pub held: bool,
+}
+
+/// Everything a shard needs to write one segment.
+pub struct SegmentPlan {
+    /// Which call.
+    pub call: CallId,
+    /// Number within the recording, from 1.
+    pub segment: SegmentNumber,
+    /// The `.part` file. On durable close it is renamed to the same name without `.part`.
+    pub path: PathBuf,
+    /// Block 0 as known so far: format, start and closing fields are the shard's to fill.
+    pub block0: Box<Block0>,
+    /// The recording's data key.
+    pub key: DataKey,
+    /// Salt and nonce prefix, fresh for this segment.
+    pub seed: StreamSeed,
+}
+
+/// A call to record.
+pub struct OpenCall {
+    /// Which call.
+    pub call: CallId,
+    /// Its recording.
+    pub recording: RecordingId,
+    /// The local address to receive on.
+    pub bind: IpAddr,
+    /// Its tracks, in channel order: 1 to [`crate::limits::TRACKS_MAX`].
+    pub tracks: Vec<TrackPlan>,
+    /// The format to open the first segment with, should no packet say otherwise in time.
+    pub format: SampleFormat,
+    /// Our SSRC in receiver reports (RFC 3550 section 6.4.2).
+    pub ssrc: u32,
+    /// The first segment.
+    pub segment: SegmentPlan,
+}
+
+/// Control to shard.
+pub enum Command {
+    /// Bind ports, create the file, start. Answered by [`Event::Opened`] or [`Event::Refused`].
+    Open(Box<OpenCall>),
+    /// The answer to [`Event::SegmentWanted`].
+    Segment(Box<SegmentPlan>),
+    /// The session description changed (re-INVITE): the same tracks, in the same order.
+    Update {
+        /// Which call.
+        call: CallId,
+        /// All its tracks.
+        tracks: Vec<TrackPlan>,
+    },
+    /// Close every segment properly. Answered by [`Event::SegmentClosed`] for each and then [`Event::Closed`].
+    Close {
+        /// Which call.
+        call: CallId,
+    },
+    /// End the shard's thread once no call is left.
+    Shutdown,
+}
+
+/// Why a shard did not take a call.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// No free port pair could be bound.
+    Ports(String),
+    /// No call slot, socket slot or block is free.
+    Full,
+    /// The file could not be made or given room.
+    File(String),
+}
+
+/// One segment, closed.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SegmentReport {
+    /// Number within the recording.
+    pub segment: SegmentNumber,
+    /// Where it is now: the final name if durable, else the `.part`.
+    pub path: PathBuf,
+    /// How samples are stored.
+    pub format: SampleFormat,
+    /// Position of its first sample on the recording's timeline.
+    pub start: u64,
+    /// Samples per track that belong to the recording (the file holds silence up to the end of its last frame).
+    pub samples: u64,
+    /// Frames of audio.
+    pub frames: u32,
+    /// Whether everything is sealed, written, synced and renamed; if not, why.
+    pub durable: Result<(), String>,
+}
+
+/// One track at the end of its call.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TrackReport {
+    /// The local RTP port.
+    pub port: u16,
+    /// The ledger.
+    pub counters: Counters,
+    /// Position of the first audio sample placed.
+    pub first: Option<u64>,
+    /// Every anchor: which source's timestamp was laid on which position. Bounded; the first ones are kept.
+    pub anchors: Vec<Anchor>,
+}
+
+/// Where a source was laid on the timeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Anchor {
+    /// The source.
+    pub ssrc: u32,
+    /// Its RTP timestamp ...
+    pub timestamp: u32,
+    /// ... and the position of that sample.
+    pub position: u64,
+}
+
+/// Shard to control.
+#[derive(Debug)]
+pub enum Event {
+    /// Ports are bound and the file is there: the call may be answered.
+    Opened {
+        /// Which call.
+        call: CallId,
+        /// The RTP port of each track, in order.
+        ports: Vec<u16>,
+        /// The zero of the recording's timeline.
+        started: Mono,
+    },
+    /// The call can't be recorded; nothing of it is left.
+    Refused {
+        /// Which call.
+        call: CallId,
+        /// Why.
+        reason: Refusal,
+    },
+    /// A silent stretch has been settled.
+    Interval {
+        /// Which call.
+        call: CallId,
+        /// The stretch.
+        interval: Interval,
+    },
+    /// The call needs its next segment: codec change or size.
+    SegmentWanted {
+        /// Which call.
+        call: CallId,
+    },
+    /// A segment is closed.
+    SegmentClosed {
+        /// Which call.
+        call: CallId,
+        /// How.
+        report: Box<SegmentReport>,
+    },
+    /// All segments are closed, ports are free.
+    Closed {
+        /// Which call.
+        call: CallId,
+        /// Its tracks.
+        tracks: Vec<TrackReport>,
+        /// Its length in samples.
+        samples: u64,
+    },
+    /// The shard's counters so far, once per [`crate::limits::STATS_INTERVAL`] while they change.
+    Stats(Box<ShardStats>),
+    /// The shard has ended.
+    Stopped,
+}
+
+/// What a shard counts.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ShardStats {
+    /// Calls live.
+    pub calls: u32,
+    /// The sum of all tracks' ledgers, ended calls included.
+    pub packets: Counters,
+    /// Datagrams on a socket that belongs to no call (any more).
+    pub stray: u64,
+    /// Receives ended for want of buffers.
+    pub no_buffers: u64,
+    /// Completion queue overflows.
+    pub cq_overflows: u64,
+    /// Receives re-armed for other reasons.
+    pub rearmed: u64,
+    /// Receiver reports that could not be sent.
+    pub send_failed: u64,
+    /// Bytes written.
+    pub written: u64,
+    /// Writes that failed and were tried again.
+    pub write_errors: u64,
+    /// Blocks free in the pool, of how many.
+    pub blocks_free: u32,
+    /// Blocks in the pool.
+    pub blocks: u32,
+    /// Longest time between two ticks, in microseconds, since the last report.
+    pub tick_us_max: u64,
+}
+
+/// Rings when events are waiting. The control core sets what it does: with tokio, `Notify::notify_one`.
+pub type Bell = Arc<dyn Fn() + Send + Sync>;
+
+/// The control core's end of a link.
+pub struct ControlEnd {
+    /// Commands go in here. `Err` when full: the caller answers 503.
+    pub commands: rtrb::Producer<Command>,
+    /// Events come out here.
+    pub events: rtrb::Consumer<Event>,
+}
+
+/// The shard's end of a link.
+pub struct ShardEnd {
+    /// Commands come out here.
+    pub commands: rtrb::Consumer<Command>,
+    /// Events go in here. When full the shard keeps what it has to say, bounded per call.
+    pub events: rtrb::Producer<Event>,
+    /// To be rung after events were queued.
+    pub bell: Bell,
+}
+
+/// A link between the control core and one shard.
+pub fn link(bell: Bell) -> (ControlEnd, ShardEnd) {
+    let (command_in, command_out) = rtrb::RingBuffer::new(COMMANDS_MAX);
+    let (event_in, event_out) = rtrb::RingBuffer::new(EVENTS_MAX);
+    (
+        ControlEnd { commands: command_in, events: event_out },
+        ShardEnd { commands: command_out, events: event_in, bell },
+    )
+}

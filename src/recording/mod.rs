@@ -1,0 +1,1 @@
+//! A recording: segments, WAV, manifest, recovery.

@@ -1,0 +1,1 @@
+//! SIP transports on the control core: UDP and TCP.

@@ -1,0 +1,175 @@
+//! The shard's block pool: one aligned mapping, handed out in blocks of 16 KiB by index.
+//!
+//! A block is filled, sealed in place and written from where it lies. While a write is in flight the kernel reads the frames it covers, and
+//! the shard may go on filling the *other* frames of the block; which frames are the kernel's is tracked here and checked.
+
+use std::ptr::NonNull;
+
+use crate::limits::{BLOCK_BYTES, BLOCK_FRAMES, FRAME_BYTES};
+
+/// A block of the pool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BlockIx(pub u32);
+
+/// The pool. Fixed at start; acquiring and releasing never allocate.
+pub struct BlockPool {
+    base: NonNull<u8>,
+    blocks: u32,
+    free: Vec<u32>,
+    /// Per block, a bit for each frame that a write in flight covers.
+    in_flight: Vec<u8>,
+}
+
+// SAFETY: the pool owns its mapping; nothing else holds a pointer into it but the kernel, for frames marked in flight.
+unsafe impl Send for BlockPool {}
+
+impl BlockPool {
+    /// Maps `blocks` blocks of zeroed memory. The pages are touched only when used.
+    pub fn new(blocks: u32) -> std::io::Result<BlockPool> {
+        let bytes = BLOCK_BYTES * blocks.max(1) as usize;
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
+        let base = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if base == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        // Plaintext audio must not reach a core file. Best effort: an old kernel without the advice still records.
+        // SAFETY: the range is the mapping just made.
+        unsafe { libc::madvise(base, bytes, libc::MADV_DONTDUMP) };
+        let base = NonNull::new(base.cast::<u8>()).ok_or_else(|| std::io::Error::other("mmap gave null"))?;
+        Ok(BlockPool {
+            base,
+            blocks: blocks.max(1),
+            free: (0..blocks.max(1)).rev().collect(),
+            in_flight: vec![0; blocks.max(1) as usize],
+        })
+    }
+
+    /// Takes a free block; its content is whatever it held last.
+    pub fn acquire(&mut self) -> Option<BlockIx> {
+        self.free.pop().map(BlockIx)
+    }
+
+    /// Gives a block back.
+    ///
+    /// # Panics
+    /// If a write of it is in flight or it was free already: the shard has lost count, and going on could seal over live data.
+    pub fn release(&mut self, block: BlockIx) {
+        assert_eq!(self.in_flight[block.0 as usize], 0, "released block {block:?} while being written");
+        assert!(self.free.len() < self.blocks as usize, "released more blocks than there are");
+        self.free.push(block.0);
+    }
+
+    /// Blocks in all.
+    pub fn blocks(&self) -> u32 {
+        self.blocks
+    }
+
+    /// Blocks free now.
+    pub fn free(&self) -> u32 {
+        self.free.len() as u32
+    }
+
+    /// Frame `frame` of `block`.
+    pub fn frame(&self, block: BlockIx, frame: usize) -> &[u8; FRAME_BYTES] {
+        let at = self.offset(block, frame);
+        // SAFETY: in bounds by `offset`; `&self` keeps every `frame_mut` away, and the kernel only reads.
+        unsafe { &*self.base.as_ptr().add(at).cast() }
+    }
+
+    /// Frame `frame` of `block`, to fill.
+    ///
+    /// # Panics
+    /// If a write in flight covers it.
+    pub fn frame_mut(&mut self, block: BlockIx, frame: usize) -> &mut [u8; FRAME_BYTES] {
+        let at = self.offset(block, frame);
+        assert_eq!(
+            self.in_flight[block.0 as usize] & (1 << frame),
+            0,
+            "{block:?} frame {frame} is being written"
+        );
+        // SAFETY: in bounds by `offset`; `&mut self` keeps every other reference away, and no write in flight covers the frame.
+        unsafe { &mut *self.base.as_ptr().add(at).cast() }
+    }
+
+    /// Whole frames `[start, start + len)` in bytes, as a write takes them.
+    pub fn bytes(&self, block: BlockIx, start: u32, len: u32) -> &[u8] {
+        assert!(start as usize + len as usize <= BLOCK_BYTES);
+        let at = self.offset(block, 0) + start as usize;
+        // SAFETY: in bounds by the assertion; shared like `frame`.
+        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at), len as usize) }
+    }
+
+    /// Marks the frames of a write as the kernel's, from submission until [`BlockPool::unlock`].
+    pub fn lock(&mut self, block: BlockIx, start: u32, len: u32) {
+        let mask = frame_mask(start, len);
+        assert_eq!(self.in_flight[block.0 as usize] & mask, 0, "{block:?} is written twice at once");
+        self.in_flight[block.0 as usize] |= mask;
+    }
+
+    /// The write has completed.
+    pub fn unlock(&mut self, block: BlockIx, start: u32, len: u32) {
+        self.in_flight[block.0 as usize] &= !frame_mask(start, len);
+    }
+
+    /// The whole mapping, for a ring that registers it with the kernel: address and length in bytes.
+    pub fn region(&self) -> (*mut u8, usize) {
+        (self.base.as_ptr(), BLOCK_BYTES * self.blocks as usize)
+    }
+
+    fn offset(&self, block: BlockIx, frame: usize) -> usize {
+        assert!(block.0 < self.blocks && frame < BLOCK_FRAMES, "no frame {frame} of {block:?}");
+        block.0 as usize * BLOCK_BYTES + frame * FRAME_BYTES
+    }
+}
+
+fn frame_mask(start: u32, len: u32) -> u8 {
+    let (first, count) = (start as usize / FRAME_BYTES, (len as usize).div_ceil(FRAME_BYTES));
+    assert!(first + count <= BLOCK_FRAMES);
+    (((1u16 << count) - 1) << first) as u8
+}
+
+impl Drop for BlockPool {
+    fn drop(&mut self) {
+        let (base, bytes) = self.region();
+        // SAFETY: the mapping made in `new`, unmapped once. A ring is dropped before its pool (the shard's field order).
+        unsafe { libc::munmap(base.cast(), bytes) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blocks_are_aligned_disjoint_and_come_home() {
+        let mut pool = BlockPool::new(2).unwrap();
+        let (a, b) = (pool.acquire().unwrap(), pool.acquire().unwrap());
+        assert_eq!(pool.acquire(), None);
+        assert_eq!(pool.region().0 as usize % FRAME_BYTES, 0);
+        pool.frame_mut(a, 3).fill(1);
+        pool.frame_mut(b, 0).fill(2);
+        assert!(pool.frame(a, 3).iter().all(|&byte| byte == 1));
+        pool.release(a);
+        pool.release(b);
+        assert_eq!(pool.free(), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "is being written")]
+    fn a_frame_in_flight_cannot_be_filled() {
+        let mut pool = BlockPool::new(1).unwrap();
+        let block = pool.acquire().unwrap();
+        pool.lock(block, 4096, 4096);
+        pool.frame_mut(block, 0).fill(0);
+        pool.frame_mut(block, 1).fill(0);
+    }
+}
