@@ -251,13 +251,9 @@ pub trait Ring {
     fn submit(&mut self, op: Op, blocks: &BlockPool) -> Result<(), Op>;
 
     /// Waits until `deadline`, at most, and hands every completion to `sink` with the present instant; returns that instant.
-    /// Completions may be handed out in several rounds if the work took long.
-    fn drain(
-        &mut self,
-        deadline: Mono,
-        blocks: &BlockPool,
-        sink: &mut dyn FnMut(Mono, Completion<'_>),
-    ) -> Mono;
+    /// Completions may be handed out in several rounds if the work took long. A ring that reads blocks does so at `submit` or by the
+    /// address of the pool that it was made with: the sink has the pool to itself.
+    fn drain(&mut self, deadline: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono;
 
     /// The name for the log: `io_uring`, `poll`, `sim`.
     fn name(&self) -> &'static str;
