@@ -1,8 +1,59 @@
 //! The commands: arguments, then a checked plan, then start. No product logic lives here.
+//!
+//! Each command is a file of this folder with `pub struct Args` (a [`clap::Args`]) and `pub fn run(args: Args) -> ExitCode`,
+//! and one entry in the table below: the text in front of it is its help, the exit codes are those of [`exit`].
+
+pub mod exit;
 
 use std::process::ExitCode;
 
+use clap::Parser;
+
+/// Declares the commands: a module for each, the help, and the dispatch.
+macro_rules! commands {
+    ($($(#[$help:meta])* $module:ident $variant:ident;)*) => {
+        $(pub mod $module;)*
+
+        #[derive(clap::Subcommand)]
+        enum Command {
+            $($(#[$help])* $variant($module::Args),)*
+        }
+
+        impl Command {
+            fn run(self) -> ExitCode {
+                match self {
+                    $(Command::$variant(args) => $module::run(args),)*
+                }
+            }
+        }
+    };
+}
+
+commands! {
+    /// Record: answer SIPREC calls and write what they carry, until told to stop
+    serve Serve;
+}
+
+/// Tapehead, a SIPREC call recorder: thread-per-core, io_uring, sealed while it streams.
+#[derive(Parser)]
+#[command(version, after_help = exit::HELP, disable_help_subcommand = true)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
 /// Runs the command line of this process and says how it ended.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    CommandLine::parse().command.run()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_table_holds_together() {
+        use clap::CommandFactory;
+        CommandLine::command().debug_assert();
+    }
 }

@@ -1,0 +1,31 @@
+//! Exit codes, the same for every command, and stable: scripts may rely on them.
+
+use std::process::ExitCode;
+
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Exit {
+    /// 0: all is well.
+    Ok = 0,
+    /// 1: the work was done and found something wrong, or it failed.
+    Failed = 1,
+    /// 2: the command line or the configuration makes no sense; nothing was touched.
+    Usage = 2,
+    /// 3: what was good has been given, but not everything was (a damaged recording exported).
+    Partial = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// The table shown at the end of `--help`.
+pub const HELP: &str = "\
+Exit codes:
+  0  all is well
+  1  something was found wrong, or failed
+  2  the command line or the configuration makes no sense; nothing was touched
+  3  what was good was given, but not everything was";

@@ -1,0 +1,267 @@
+//! From offer to answer (RFC 3264 section 6) as a recording server gives it (RFC 7866 section 7.1.2).
+//!
+//! Two steps, because ports are known only after a shard has bound them: [`Agreement::of`] decides what can be recorded,
+//! [`Answerer::answer`] writes it down with the ports.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::write::encoding;
+use super::{Attribute, Connection, Description, Direction, Media, Origin};
+use crate::limits::{PAYLOAD_TYPES_MAX, TRACKS_MAX};
+use crate::link::{Payload, TrackPlan};
+
+/// Longest packet that a receive buffer holds, in milliseconds of G.711.
+const PTIME_MS_MAX: u32 = 60;
+
+/// What we make of an offer: one entry per m-line, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Agreement {
+    /// The m-lines.
+    pub lines: Vec<Line>,
+}
+
+/// What we make of one m-line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Line {
+    /// It is a track of the recording.
+    Track(Box<TrackTerms>),
+    /// Its port was 0: the client offers nothing here, or has ended it (RFC 3264 section 8.2).
+    Ended,
+    /// We can't record it: not audio, not plain RTP, no codec of ours, or one track too many.
+    Declined,
+}
+
+/// The terms of one track.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrackTerms {
+    /// The label (RFC 4574), if it has one.
+    pub label: Option<String>,
+    /// What the shard needs to know.
+    pub plan: TrackPlan,
+    /// What we answer: recvonly, or inactive.
+    pub direction: Direction,
+    /// Payload types answered, in the offered order. `plan.payloads` may know more than these.
+    answered: Vec<(u8, Payload)>,
+}
+
+impl TrackTerms {
+    /// The codec the client prefers: the first one offered that we can store.
+    pub fn preferred(&self) -> Payload {
+        let audio = |payload: &Payload| matches!(payload, Payload::Pcmu | Payload::Pcma);
+        self.answered.iter().map(|(_, payload)| *payload).find(audio).unwrap_or(Payload::Pcmu)
+    }
+}
+
+impl Agreement {
+    /// What we make of `offer`.
+    pub fn of(offer: &Description) -> Agreement {
+        let mut tracks = 0;
+        let lines = offer
+            .media
+            .iter()
+            .map(|media| match judge(offer, media) {
+                Line::Track(_) if tracks == TRACKS_MAX => Line::Declined,
+                Line::Track(terms) => {
+                    tracks += 1;
+                    Line::Track(terms)
+                }
+                other => other,
+            })
+            .collect();
+        Agreement { lines }
+    }
+
+    /// The tracks with the index of their m-line.
+    pub fn tracks(&self) -> impl Iterator<Item = (usize, &TrackTerms)> {
+        self.lines.iter().enumerate().filter_map(|(index, line)| match line {
+            Line::Track(terms) => Some((index, &**terms)),
+            _ => None,
+        })
+    }
+
+    /// Whether nothing of the offer can be recorded, which is answered 488 (RFC 3261 section 21.4.26). An offer that only ends streams is none of these.
+    pub fn is_hopeless(&self) -> bool {
+        self.tracks().next().is_none() && self.lines.iter().any(|line| matches!(line, Line::Declined))
+    }
+}
+
+fn judge(offer: &Description, media: &Media) -> Line {
+    let plain_rtp = ["RTP/AVP", "RTP/AVPF"].iter().any(|p| media.protocol.eq_ignore_ascii_case(p));
+    if media.port == 0 {
+        return Line::Ended;
+    }
+    if !media.kind.eq_ignore_ascii_case("audio") || !plain_rtp {
+        return Line::Declined;
+    }
+    let mut answered: Vec<(u8, Payload)> = Vec::new();
+    let mut payloads = Vec::new();
+    for (pt, payload, answer) in
+        media.formats.iter().filter_map(|f| carried(media, f)).take(PAYLOAD_TYPES_MAX)
+    {
+        if payloads.iter().any(|(known, _)| *known == pt) {
+            continue;
+        }
+        payloads.push((pt, payload));
+        if answer {
+            answered.push((pt, payload));
+        }
+    }
+    if !answered.iter().any(|(_, payload)| matches!(payload, Payload::Pcmu | Payload::Pcma)) {
+        return Line::Declined;
+    }
+    let (direction, held) = ours(offer, media);
+    let plan = TrackPlan { payloads, rtcp_to: rtcp_to(offer, media), rtcp_mux: is_muxed(media), held };
+    Line::Track(Box::new(TrackTerms { label: media.label().map(str::to_owned), plan, direction, answered }))
+}
+
+/// What a payload type carries, and whether we answer it. Without a mapping a static type means what RFC 3551 section 6 says,
+/// a dynamic one nothing.
+fn carried(media: &Media, format: &str) -> Option<(u8, Payload, bool)> {
+    // `08` would be answered as `8`, which is not what was offered: only the plain form counts.
+    let pt: u8 = format.parse().ok().filter(|pt: &u8| *pt < 128 && pt.to_string() == format)?;
+    let Some(map) = media.rtpmap(format) else {
+        return match pt {
+            0 => Some((pt, Payload::Pcmu, true)),
+            8 => Some((pt, Payload::Pcma, true)),
+            // 19 was comfort noise in drafts of RFC 3551, and still is in Cisco's gateways.
+            13 | 19 => Some((pt, Payload::ComfortNoise, true)),
+            _ => None,
+        };
+    };
+    let named = |name: &str| map.encoding.eq_ignore_ascii_case(name);
+    // `PCMU/16000` on type 0 is a slip of the pen: the static type rules. On a dynamic type it may be meant.
+    let narrow = map.channels == 1 && (map.clock == Some(8000) || map.clock.is_none() || pt < 96);
+    match () {
+        () if named("PCMU") && narrow => Some((pt, Payload::Pcmu, true)),
+        () if named("PCMA") && narrow => Some((pt, Payload::Pcma, true)),
+        () if named("CN") && narrow => Some((pt, Payload::ComfortNoise, true)),
+        // Of several clock rates that of our codecs is answered (RFC 4733 section 2.1), but all are recognised.
+        () if named("telephone-event") => {
+            Some((pt, Payload::TelephoneEvent, map.clock.unwrap_or(8000) == 8000))
+        }
+        () => None,
+    }
+}
+
+/// Our direction, anew from every offer (RFC 7866 section 7.1.2: a server never sends), and whether the client holds the stream.
+fn ours(offer: &Description, media: &Media) -> (Direction, bool) {
+    match offer.direction(media) {
+        Some(Direction::Inactive | Direction::RecvOnly) => (Direction::Inactive, true),
+        Some(Direction::SendOnly | Direction::SendRecv) => (Direction::RecvOnly, false),
+        // The hold of RFC 2543: no direction and a null address (RFC 3264 section 8.4). What still arrives is recorded.
+        None => (Direction::RecvOnly, address(offer, media).is_some_and(|ip| ip.is_unspecified())),
+    }
+}
+
+fn address(offer: &Description, media: &Media) -> Option<IpAddr> {
+    offer.connection(media).and_then(Connection::ip)
+}
+
+fn is_muxed(media: &Media) -> bool {
+    media.has("rtcp-mux") || media.has("rtcp-mux-only")
+}
+
+/// Where the client takes RTCP: `a=rtcp` (RFC 3605), the RTP port (RFC 5761), else the port after it (RFC 3550 section 11).
+fn rtcp_to(offer: &Description, media: &Media) -> Option<SocketAddr> {
+    let mut said = media.values("rtcp").next().unwrap_or("").split_ascii_whitespace();
+    let port: Option<u16> = said.next().and_then(|port| port.parse().ok());
+    let port = match port {
+        _ if is_muxed(media) => media.port,
+        Some(port) => port,
+        None => media.port.checked_add(1)?,
+    };
+    let ip = said.nth(2).and_then(|ip| ip.parse().ok()).or_else(|| address(offer, media))?;
+    (port != 0 && !ip.is_unspecified() && !ip.is_multicast()).then(|| SocketAddr::new(ip, port))
+}
+
+/// Writes the answers of one dialog: the same `o=` identifier throughout, its version raised only when something has changed
+/// (RFC 3264 section 8).
+#[derive(Clone, Debug)]
+pub struct Answerer {
+    id: u64,
+    version: u64,
+    last: Option<Description>,
+}
+
+impl Answerer {
+    /// For a new dialog; `id` should be unlike that of others.
+    pub fn new(id: u64) -> Answerer {
+        // Numeric, and small enough for those who read it into 63 bits.
+        Answerer { id: id >> 2, version: 1, last: None }
+    }
+
+    /// The answer to `offer` as agreed: `port_of` gives the local port of the track at an m-line, `None` declines it after all.
+    pub fn answer(
+        &mut self,
+        offer: &Description,
+        agreed: &Agreement,
+        address: IpAddr,
+        port_of: impl Fn(usize) -> Option<u16>,
+    ) -> String {
+        let media =
+            offer.media.iter().zip(&agreed.lines).enumerate().map(|(index, (media, line))| match line {
+                Line::Track(terms) => match port_of(index) {
+                    Some(port) => accepted(media, terms, port),
+                    None => declined(media),
+                },
+                _ => declined(media),
+            });
+        let mut answer = Description {
+            origin: Origin::default(),
+            name: "Tapehead".to_owned(),
+            connection: Some(Connection(address.to_string())),
+            attributes: Vec::new(),
+            media: media.collect(),
+        };
+        if self.last.as_ref().is_some_and(|last| *last != answer) {
+            self.version += 1;
+        }
+        self.last = Some(answer.clone());
+        answer.origin = Origin {
+            username: "tapehead".to_owned(),
+            id: self.id.to_string(),
+            version: self.version.to_string(),
+            address: address.to_string(),
+        };
+        answer.to_string()
+    }
+}
+
+fn accepted(media: &Media, terms: &TrackTerms, port: u16) -> Media {
+    let mut attributes = Vec::new();
+    for (pt, payload) in &terms.answered {
+        attributes.push(Attribute::new("rtpmap", format!("{pt} {}", encoding(*payload))));
+        if *payload == Payload::TelephoneEvent {
+            let events = media.of_format("fmtp", &pt.to_string()).unwrap_or("0-15");
+            attributes.push(Attribute::new("fmtp", format!("{pt} {events}")));
+        }
+    }
+    // RFC 8866 section 6.4: said only to those who would send longer packets than a receive buffer holds.
+    let ptime = media.values("ptime").next().and_then(|ms| ms.parse::<u32>().ok());
+    if ptime.is_some_and(|ms| ms > PTIME_MS_MAX) {
+        attributes.push(Attribute::new("ptime", "20"));
+        attributes.push(Attribute::new("maxptime", PTIME_MS_MAX.to_string()));
+    }
+    if terms.plan.rtcp_mux {
+        attributes.push(Attribute::flag("rtcp-mux"));
+    }
+    attributes.extend(terms.label.as_deref().map(|label| Attribute::new("label", label)));
+    attributes.push(Attribute::flag(terms.direction.name()));
+    Media {
+        port,
+        formats: terms.answered.iter().map(|(pt, _)| pt.to_string()).collect(),
+        connection: None,
+        attributes,
+        ..media.clone()
+    }
+}
+
+/// Port 0 with the format list as offered (RFC 3264 section 6); the label stays, for some count them.
+fn declined(media: &Media) -> Media {
+    let attributes = media.label().map(|label| Attribute::new("label", label)).into_iter().collect();
+    Media { port: 0, connection: None, attributes, ..media.clone() }
+}
+
+#[cfg(test)]
+#[path = "answer_tests.rs"]
+mod tests;
