@@ -4,9 +4,13 @@
 //! disk (`recording`, `seal`).
 
 mod counters;
+mod g711;
 mod interval;
 
 pub use counters::{Counters, Fate};
+pub use g711::{
+    ALAW_TO_LINEAR, MULAW_TO_LINEAR, alaw_to_linear, linear_to_alaw, linear_to_mulaw, mulaw_to_linear,
+};
 pub use interval::{Cause, Interval};
 
 /// Samples per second of every track (G.711, RFC 3551 section 4.5.14).
