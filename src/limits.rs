@@ -122,6 +122,12 @@ pub const SDP_LINES_MAX: usize = 4096;
 pub const XML_DEPTH_MAX: usize = 64;
 /// Elements of one metadata document that are modelled; the raw bytes are kept in full.
 pub const XML_ELEMENTS_MAX: usize = 10_000;
+/// Attributes of one element that are modelled.
+pub const XML_ATTRIBUTES_MAX: usize = 64;
+/// Longest text or attribute value that is modelled: ids of 200 and more characters are seen in the field.
+pub const XML_VALUE_BYTES_MAX: usize = 4096;
+/// Sessions, participants, streams and links that a recording's metadata holds, all revisions together.
+pub const METADATA_ENTRIES_MAX: usize = 4000;
 /// Metadata revisions kept per recording, raw; of further ones only the last is.
 pub const METADATA_REVISIONS_MAX: usize = 256;
 /// Bytes of raw metadata kept per recording.

@@ -1,1 +1,15 @@
-//! SIPREC (RFC 7866) and its metadata (RFC 7865).
+//! SIPREC (RFC 7866) and its metadata (RFC 7865), as clients really send it.
+//!
+//! Metadata never decides whether a call is recorded: [`Metadata::read`] can't fail, it flags. The raw bytes are kept by the caller.
+//! Leaves out vendors' extension data, which stays in the raw bytes, and requests from us to the client (RFC 7866 section 8.4).
+
+mod join;
+mod metadata;
+mod write;
+mod xml;
+
+pub use join::{Join, TrackIdentity, identify};
+pub use metadata::{
+    CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Stream, StreamLink,
+};
+pub use write::write;

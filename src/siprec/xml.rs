@@ -1,0 +1,246 @@
+//! A bounded tree of local names, attributes and text out of any bytes at all.
+//!
+//! Namespaces are ignored (clients use several, or none), entities are never expanded but for the predefined five and character
+//! references, and reading goes on as far as it can: what was understood before an error is kept.
+
+use quick_xml::Reader;
+use quick_xml::events::{BytesStart, Event};
+
+use crate::limits::{XML_ATTRIBUTES_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX, XML_VALUE_BYTES_MAX};
+
+/// An element.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Element {
+    /// Its name without prefix.
+    pub name: String,
+    /// Its attributes, names without prefix.
+    pub attributes: Vec<(String, String)>,
+    /// Its own text, trimmed.
+    pub text: String,
+    /// Its elements, in order.
+    pub children: Vec<Element>,
+}
+
+/// What was read.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub(super) struct Document {
+    /// The root, if there is one.
+    pub root: Option<Element>,
+    /// Not well-formed: what is here was read before the error.
+    pub malformed: bool,
+    /// More elements, depth, attributes or text than the limits allow: the rest is left out.
+    pub cut: bool,
+}
+
+impl Element {
+    /// The first attribute of any of these names, in this order of preference, that is not blank.
+    pub fn attribute(&self, names: &[&str]) -> Option<&str> {
+        names.iter().find_map(|name| {
+            let found = self.attributes.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+            Some(found.1.trim()).filter(|value| !value.is_empty())
+        })
+    }
+
+    /// The children of this name.
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Element> {
+        self.children.iter().filter(move |child| child.is(name))
+    }
+
+    /// The text of the first child of this name that has any.
+    pub fn text_of(&self, name: &str) -> Option<&str> {
+        self.children.iter().filter(|c| c.is(name)).map(|c| c.text.as_str()).find(|text| !text.is_empty())
+    }
+
+    /// Whether this is its name, in whatever case.
+    pub fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+/// Reads a document.
+pub(super) fn read(raw: &[u8]) -> Document {
+    let text = String::from_utf8_lossy(raw);
+    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
+    let config = reader.config_mut();
+    // OpenSIPS and others put names into the document without escaping them.
+    config.allow_dangling_amp = true;
+    let mut tree = Tree::default();
+    loop {
+        match reader.read_event() {
+            Ok(Event::Start(start)) => tree.open(&start),
+            Ok(Event::Empty(start)) => {
+                tree.open(&start);
+                tree.close();
+            }
+            Ok(Event::End(_)) => tree.close(),
+            Ok(Event::Text(text)) => tree.text(&text),
+            Ok(Event::CData(data)) => tree.text(&data),
+            Ok(Event::GeneralRef(reference)) => tree.reference(&reference),
+            Ok(Event::Eof) => break,
+            Ok(_) => {}
+            Err(_) => {
+                tree.document.malformed = true;
+                break;
+            }
+        }
+    }
+    tree.finish()
+}
+
+#[derive(Default)]
+struct Tree {
+    document: Document,
+    open: Vec<Element>,
+    /// Elements open below the deepest that is kept.
+    skipped: usize,
+    elements: usize,
+}
+
+impl Tree {
+    fn open(&mut self, start: &BytesStart<'_>) {
+        self.elements += 1;
+        let full = self.open.len() >= XML_DEPTH_MAX || self.elements > XML_ELEMENTS_MAX;
+        if full || self.skipped > 0 {
+            self.document.cut = true;
+            self.skipped += 1;
+            return;
+        }
+        let name = start.local_name().into_inner().to_owned();
+        let attributes = self.attributes(start);
+        self.open.push(Element { name, attributes, ..Element::default() });
+    }
+
+    fn attributes(&mut self, start: &BytesStart<'_>) -> Vec<(String, String)> {
+        let mut read = Vec::new();
+        // Without the check for repeated names, which costs the square of their number.
+        for attribute in start.attributes().with_checks(false) {
+            if read.len() == XML_ATTRIBUTES_MAX {
+                self.document.cut = true;
+                break;
+            }
+            let Ok(attribute) = attribute else {
+                self.document.malformed = true;
+                continue;
+            };
+            let name = attribute.key.local_name().into_inner().to_owned();
+            // An entity nobody declared: the text stays as it is.
+            let value = match quick_xml::escape::unescape(&attribute.value) {
+                Ok(value) => self.within(&value).to_owned(),
+                Err(_) => self.within(&attribute.value).to_owned(),
+            };
+            read.push((name, value));
+        }
+        read
+    }
+
+    fn text(&mut self, text: &str) {
+        if self.skipped > 0 {
+            return;
+        }
+        let Some(element) = self.open.last_mut() else { return };
+        element.text.push_str(text);
+        if element.text.len() > XML_VALUE_BYTES_MAX {
+            element.text.truncate(element.text.floor_char_boundary(XML_VALUE_BYTES_MAX));
+            self.document.cut = true;
+        }
+    }
+
+    fn reference(&mut self, reference: &quick_xml::events::BytesRef<'_>) {
+        let known = match &**reference {
+            "amp" => Some('&'),
+            "lt" => Some('<'),
+            "gt" => Some('>'),
+            "quot" => Some('"'),
+            "apos" => Some('\''),
+            _ => reference.resolve_char_ref().ok().flatten(),
+        };
+        match known {
+            Some(known) => self.text(known.encode_utf8(&mut [0; 4])),
+            None => self.text(&format!("&{};", &**reference)),
+        }
+    }
+
+    fn close(&mut self) {
+        if self.skipped > 0 {
+            self.skipped -= 1;
+            return;
+        }
+        let Some(mut element) = self.open.pop() else { return };
+        element.text = element.text.trim().to_owned();
+        match self.open.last_mut() {
+            Some(parent) => parent.children.push(element),
+            // A second root is no XML; the first one counts.
+            None if self.document.root.is_none() => self.document.root = Some(element),
+            None => self.document.malformed = true,
+        }
+    }
+
+    /// Closes what an error left open.
+    fn finish(mut self) -> Document {
+        self.document.malformed |= !self.open.is_empty();
+        self.skipped = 0;
+        while !self.open.is_empty() {
+            self.close();
+        }
+        self.document
+    }
+
+    fn within<'a>(&mut self, value: &'a str) -> &'a str {
+        let end = value.floor_char_boundary(XML_VALUE_BYTES_MAX);
+        self.document.cut |= end < value.len();
+        &value[..end]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_lose_their_prefix_and_text_its_escapes() {
+        let read = read(b"\xef\xbb\xbf <?xml version='1.0'?><x:a xmlns:x='u' x:b='1 &lt; 2'>A &amp; B &#x43; &who; <![CDATA[<&>]]></x:a>");
+        let root = read.root.unwrap();
+        assert_eq!((root.name.as_str(), root.attribute(&["b"])), ("a", Some("1 < 2")));
+        assert_eq!(root.text, "A & B C &who; <&>");
+        assert!(!read.malformed && !read.cut);
+    }
+
+    #[test]
+    fn what_stands_before_an_error_is_kept() {
+        for damaged in ["<a><b>1</b><c>2", "<a><b>1</b><c></a>", "<a><b>1</b><", "<a><b>1</b></a><z/>"] {
+            let read = read(damaged.as_bytes());
+            assert!(read.malformed, "{damaged}");
+            assert_eq!(read.root.unwrap().text_of("b"), Some("1"), "{damaged}");
+        }
+        assert_eq!(read(b"<a>R & D</a>").root.unwrap().text, "R & D");
+    }
+
+    #[test]
+    fn expansion_depth_and_size_attacks_stay_within_the_limits() {
+        let bomb = b"<!DOCTYPE a [<!ENTITY x 'xxxxxxxxxx'><!ENTITY y '&x;&x;&x;&x;'>]><a b='&y;'>&y;</a>";
+        let root = read(bomb).root.unwrap();
+        assert_eq!((root.text.as_str(), root.attribute(&["b"])), ("&y;", Some("&y;")));
+
+        let deep = format!("{}{}<z/>", "<a>".repeat(100_000), "</a>".repeat(99_999));
+        assert!(read(deep.as_bytes()).cut);
+        let wide = read(format!("<a>{}</a>", "<b/>".repeat(XML_ELEMENTS_MAX + 5)).as_bytes());
+        assert!(wide.cut && wide.root.unwrap().children.len() < XML_ELEMENTS_MAX);
+        let long = read(format!("<a b='{0}'>{0}</a>", "é".repeat(400_000)).as_bytes());
+        assert!(long.cut && long.root.unwrap().text.len() <= XML_VALUE_BYTES_MAX);
+        let many: String = (0..50_000).map(|n| format!(" a{n}='1'")).collect();
+        assert_eq!(read(format!("<a{many}/>").as_bytes()).root.unwrap().attributes.len(), XML_ATTRIBUTES_MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            read(&bytes);
+        }
+
+        #[test]
+        fn anything_like_xml_is_read(text in "(</?[ab:]{1,3}( a=['\"][^<]?['\"])?/?>|&[a-z#0-9]{0,4};?|[ -~]|<!\\[CDATA\\[|\\]\\]>|<!--|-->){0,60}") {
+            read(text.as_bytes());
+        }
+    }
+}
