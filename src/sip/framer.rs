@@ -1,0 +1,220 @@
+//! Messages out of a stream of bytes: framed by Content-Length, bounded (RFC 3261 section 18.3), with the keep-alives of
+//! RFC 5626 section 4.4.1 in between.
+
+use super::header::Head;
+use super::malformed::{Malformed, Why};
+use super::message::Message;
+use crate::limits::{SIP_BODY_BYTES_MAX, SIP_HEADER_BYTES_MAX};
+
+/// One thing found in a stream.
+#[derive(Debug)]
+pub enum Frame {
+    /// A message.
+    Message(Box<Message>),
+    /// A message whose extent is known but which can't be taken. The stream goes on behind it.
+    Malformed(Malformed),
+    /// A double CRLF between messages, to be answered with a single one.
+    Ping,
+    /// Where the next message starts can't be known any more: answer if possible, then close.
+    Broken(Malformed),
+}
+
+/// Takes a stream in pieces of any size. Feed with [`Framer::push`], then take [`Framer::next_frame`] until `None`.
+#[derive(Default)]
+pub struct Framer {
+    buffer: Vec<u8>,
+    /// Bytes at the front that are done with.
+    taken: usize,
+    /// Bytes behind `taken` known to hold no end of a header block.
+    searched: usize,
+    broken: bool,
+}
+
+impl Framer {
+    /// An empty one.
+    pub fn new() -> Framer {
+        Framer::default()
+    }
+
+    /// Adds bytes as they came. After [`Frame::Broken`] they are dropped.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.broken {
+            return;
+        }
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        self.buffer.extend_from_slice(bytes);
+    }
+
+    /// Bytes held that belong to no frame yet.
+    pub fn pending_bytes(&self) -> usize {
+        self.buffer.len() - self.taken
+    }
+
+    /// The next frame, if it is complete.
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        if self.broken {
+            return None;
+        }
+        if self.skip_empty_lines() {
+            return Some(Frame::Ping);
+        }
+        let Some(head_bytes) = self.head_bytes() else {
+            let long = self.pending_bytes() > SIP_HEADER_BYTES_MAX;
+            return long.then(|| self.give_up(Why::HeadersTooLong, self.pending_bytes()));
+        };
+        match self.body_bytes(head_bytes) {
+            Err(why) => Some(self.give_up(why, head_bytes)),
+            Ok(body_bytes) if self.pending_bytes() < head_bytes + body_bytes => None,
+            Ok(body_bytes) => Some(self.message(head_bytes + body_bytes)),
+        }
+    }
+
+    /// Steps over line ends between messages. A double CRLF is a ping, a single one is an answer to ours or a vendor's
+    /// habit. True for a ping.
+    fn skip_empty_lines(&mut self) -> bool {
+        loop {
+            let rest = &self.buffer[self.taken..];
+            if rest.starts_with(b"\r\n\r\n") {
+                self.taken += 4;
+                self.searched = 0;
+                return true;
+            }
+            match rest {
+                // The rest of a ping may be on its way.
+                [b'\r'] | [b'\r', b'\n'] | [b'\r', b'\n', b'\r'] => return false,
+                [b'\r' | b'\n', ..] => {
+                    self.taken += 1;
+                    self.searched = 0;
+                }
+                _ => return false,
+            }
+        }
+    }
+
+    /// Length of the header block with the empty line that ends it.
+    fn head_bytes(&mut self) -> Option<usize> {
+        let rest = &self.buffer[self.taken..];
+        // An end may have been cut in two: "\n\r" + "\n".
+        let from = self.searched.saturating_sub(2).min(rest.len());
+        let ends = |at: &usize| {
+            rest[*at] == b'\n' && (rest[at + 1..].starts_with(b"\n") || rest[at + 1..].starts_with(b"\r\n"))
+        };
+        let end = (from..rest.len()).find(ends);
+        // Found again from here while the body is still coming in.
+        self.searched = end.unwrap_or(rest.len());
+        end.map(|at| at + if rest[at + 1] == b'\n' { 2 } else { 3 })
+    }
+
+    fn body_bytes(&self, head_bytes: usize) -> Result<usize, Why> {
+        if head_bytes > SIP_HEADER_BYTES_MAX {
+            return Err(Why::HeadersTooLong);
+        }
+        let (head, _) = Head::read(self.buffer[self.taken..self.taken + head_bytes].to_vec());
+        match head.content_length()? {
+            Some(length) if length > SIP_BODY_BYTES_MAX => Err(Why::BodyTooLong),
+            Some(length) => Ok(length),
+            // Mandatory on streams (RFC 3261 section 18.3); without a body nothing is lost by its absence.
+            None if head.header("Content-Type").is_none() => Ok(0),
+            None => Err(Why::LengthUnknown),
+        }
+    }
+
+    fn message(&mut self, length: usize) -> Frame {
+        let bytes = self.buffer[self.taken..self.taken + length].to_vec();
+        self.taken += length;
+        self.searched = 0;
+        match Message::parse(bytes) {
+            Ok(message) => Frame::Message(Box::new(message)),
+            Err(malformed) => Frame::Malformed(malformed),
+        }
+    }
+
+    fn give_up(&mut self, why: Why, head_bytes: usize) -> Frame {
+        let (head, _) = Head::read(self.buffer[self.taken..self.taken + head_bytes].to_vec());
+        self.broken = true;
+        self.buffer = Vec::new();
+        self.taken = 0;
+        Frame::Broken(Malformed::new(why, head))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(call: u32, body: &str) -> String {
+        format!(
+            "OPTIONS sip:h SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK{call}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:h>\r\n\
+             Call-ID: {call}\r\nCSeq: 1 OPTIONS\r\nContent-Length:  {}\r\n\r\n{body}",
+            body.len()
+        )
+    }
+
+    /// What a stream in pieces of `size` bytes yields: Call-ID and body, or "ping", or the fault.
+    fn frames(stream: &[u8], size: usize) -> Vec<String> {
+        let mut framer = Framer::new();
+        let mut out = Vec::new();
+        for piece in stream.chunks(size) {
+            framer.push(piece);
+            while let Some(frame) = framer.next_frame() {
+                out.push(match frame {
+                    Frame::Message(m) => format!("{}:{}", m.call_id(), String::from_utf8_lossy(m.body())),
+                    Frame::Malformed(malformed) => format!("malformed: {malformed}"),
+                    Frame::Broken(malformed) => format!("broken: {malformed}"),
+                    Frame::Ping => "ping".to_owned(),
+                });
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn split_and_coalesced_messages_and_keep_alives_come_out_the_same() {
+        let stream =
+            format!("\r\n{}\r\n\r\n{}{}\r\n", options(1, "abc"), options(2, ""), options(3, "\r\n\r\nx"));
+        for size in [1, 2, 3, 7, 64, 10_000] {
+            assert_eq!(
+                frames(stream.as_bytes(), size),
+                ["1:abc", "ping", "2:", "3:\r\n\r\nx"],
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn lf_only_streams_are_framed() {
+        let stream = format!("{}{}", options(1, "abc"), options(2, "")).replace("\r\n", "\n");
+        for size in [1, 5, 10_000] {
+            assert_eq!(frames(stream.as_bytes(), size), ["1:abc", "2:"]);
+        }
+    }
+
+    #[test]
+    fn a_body_of_a_megabyte_passes_and_a_longer_one_breaks() {
+        let body = "x".repeat(SIP_BODY_BYTES_MAX);
+        assert_eq!(frames(options(1, &body).as_bytes(), 60_000).len(), 1);
+        assert_eq!(frames(options(1, &(body + "x")).as_bytes(), 60_000), ["broken: Body too long"]);
+    }
+
+    #[test]
+    fn what_cannot_be_framed_breaks_and_the_rest_is_dropped() {
+        let bad = options(1, "").replace("Content-Length:  0", "Content-Length: -1");
+        assert_eq!(
+            frames((bad + &options(2, "")).as_bytes(), 10_000),
+            ["broken: Content-Length can't be read"]
+        );
+        let unknown = options(1, "").replace("Content-Length:  0", "Content-Type: a/b");
+        assert_eq!(frames(unknown.as_bytes(), 10_000), ["broken: Content-Length missing"]);
+        assert_eq!(frames(&[b'x'; SIP_HEADER_BYTES_MAX + 1], 1000), ["broken: Header block too long"]);
+    }
+
+    #[test]
+    fn a_malformed_message_of_known_length_does_not_end_the_stream() {
+        let bad = options(1, "abc").replace("CSeq: 1", "CSeq: one");
+        assert_eq!(
+            frames((bad + &options(2, "")).as_bytes(), 10_000),
+            ["malformed: CSeq can't be read", "2:"]
+        );
+    }
+}
