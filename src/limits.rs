@@ -67,6 +67,10 @@ pub const STATS_INTERVAL: Duration = Duration::from_secs(1);
 
 // ---------------------------------------------------------------- calls
 
+/// Shard threads.
+pub const SHARDS_MAX: usize = 256;
+/// Calls of the whole recorder: each has a port pair at least.
+pub const CALLS_MAX: u32 = 32_256;
 /// Tracks of one recording: the SDP m-lines we accept as audio; further ones are answered with port 0.
 pub const TRACKS_MAX: usize = 8;
 /// Sources (SSRCs) followed at once per track; the one silent longest makes room.

@@ -1,0 +1,375 @@
+//! The checked configuration.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::raw::{Problem, Problems, Raw};
+use super::settings::Value;
+use crate::limits::{CALLS_MAX, HORIZON_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
+
+/// What the recorder is started with. Only [`Plan::check`] makes one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// Shard threads.
+    pub shards: usize,
+    /// How they talk to the kernel.
+    pub ring: RingChoice,
+    /// Whether threads are pinned to cores.
+    pub pin: bool,
+    /// Calls at once.
+    pub calls_max: u32,
+    /// Reorder horizon.
+    pub horizon: Duration,
+    /// How long running calls may go on after a stop signal.
+    pub drain: Duration,
+    /// Where SIP is taken.
+    pub sip_listen: Vec<Listen>,
+    /// The address for Contact and SDP, if it is not the one reached.
+    pub external_address: Option<IpAddr>,
+    /// Where media is received.
+    pub rtp_bind: IpAddr,
+    /// First and last media port: the first even, the last odd.
+    pub rtp_ports: (u16, u16),
+    /// Receive buffers per shard.
+    pub receive_buffers: u32,
+    /// Folder of the recordings.
+    pub recordings: PathBuf,
+    /// New calls are refused below this much room, in bytes.
+    pub free_bytes_min: u64,
+    /// Master key file.
+    pub master_key: PathBuf,
+    /// What is logged.
+    pub log_level: LogLevel,
+    /// How it is logged.
+    pub log_format: LogFormat,
+}
+
+/// A listening point of SIP.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Listen {
+    /// Over what.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+/// What SIP runs over.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Transport {
+    /// Datagrams.
+    Udp,
+    /// A stream.
+    Tcp,
+}
+
+/// Which ring shards use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RingChoice {
+    /// io_uring, else poll with a warning.
+    Auto,
+    /// io_uring or nothing.
+    IoUring,
+    /// epoll.
+    Poll,
+}
+
+/// Least severity logged.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// How lines are logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One object per line.
+    Json,
+}
+
+/// What the plan depends on besides the settings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Cores this process may use.
+    pub cores: usize,
+}
+
+impl Plan {
+    /// The plan that `raw` asks for on `machine`, or all that is wrong with it.
+    pub fn check(raw: &Raw, machine: Machine) -> Result<Plan, Problems> {
+        let mut check = Check { raw, problems: raw.problems().to_vec() };
+        let plan = check.plan(machine);
+        if check.problems.is_empty() { Ok(plan) } else { Err(Problems(check.problems)) }
+    }
+
+    /// RTP and RTCP port pairs of each shard: disjoint, of equal number.
+    pub fn shard_ports(&self, shard: usize) -> (u16, u16) {
+        let pairs = port_pairs(self.rtp_ports) / self.shards as u32;
+        // Fits: the whole range did.
+        let first = u32::from(self.rtp_ports.0) + 2 * pairs * shard as u32;
+        (first as u16, (first + 2 * pairs - 1) as u16)
+    }
+
+    /// Calls of one shard: its share, rounded up.
+    pub fn shard_calls_max(&self) -> u32 {
+        self.calls_max.div_ceil(self.shards as u32)
+    }
+}
+
+fn port_pairs((first, last): (u16, u16)) -> u32 {
+    (u32::from(last) + 1).saturating_sub(u32::from(first)) / 2
+}
+
+struct Check<'a> {
+    raw: &'a Raw,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn plan(&mut self, machine: Machine) -> Plan {
+        let rtp_ports = self.rtp_ports();
+        let shards = self.shards(machine, rtp_ports);
+        let calls_max = self.calls_max(rtp_ports);
+        let (recordings, master_key) = self.folders();
+        Plan {
+            shards,
+            ring: self.one_of(
+                "ring",
+                &[("auto", RingChoice::Auto), ("io_uring", RingChoice::IoUring), ("poll", RingChoice::Poll)],
+            ),
+            pin: self.switch("pin"),
+            calls_max,
+            horizon: self.milliseconds("horizon_ms", HORIZON_MAX),
+            drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
+            sip_listen: self.listen(),
+            external_address: self.external_address(),
+            rtp_bind: self.rtp_bind(),
+            rtp_ports,
+            receive_buffers: self.receive_buffers(calls_max.div_ceil(shards as u32)),
+            recordings,
+            free_bytes_min: self.number("recordings.free_mb_min", 0, 1 << 40) << 20,
+            master_key,
+            log_level: self.one_of(
+                "log.level",
+                &[
+                    ("error", LogLevel::Error),
+                    ("warn", LogLevel::Warn),
+                    ("info", LogLevel::Info),
+                    ("debug", LogLevel::Debug),
+                    ("trace", LogLevel::Trace),
+                ],
+            ),
+            log_format: self.one_of("log.format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]),
+        }
+    }
+
+    fn problem(&mut self, key: &'static str, what: impl std::fmt::Display) {
+        let source = self.raw.value(key).1.clone();
+        self.problems.push(Problem { source, what: format!("{key} {what}") });
+    }
+
+    fn text(&self, key: &'static str) -> &str {
+        match &self.raw.value(key).0 {
+            Value::Text(text) => text.trim(),
+            other => unreachable!("{key} is declared as text, not {other:?}"),
+        }
+    }
+
+    fn switch(&self, key: &'static str) -> bool {
+        self.raw.value(key).0 == Value::Switch(true)
+    }
+
+    fn number(&mut self, key: &'static str, min: u64, max: u64) -> u64 {
+        let Value::Number(said) = self.raw.value(key).0 else {
+            unreachable!("{key} is declared as a number")
+        };
+        match u64::try_from(said).ok().filter(|n| (min..=max).contains(n)) {
+            Some(number) => number,
+            None => {
+                self.problem(key, format_args!("must be between {min} and {max}, not {said}"));
+                min
+            }
+        }
+    }
+
+    fn milliseconds(&mut self, key: &'static str, max: Duration) -> Duration {
+        Duration::from_millis(self.number(key, 0, max.as_millis() as u64))
+    }
+
+    fn one_of<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> T {
+        let said = self.text(key).to_owned();
+        match choices.iter().find(|(name, _)| *name == said) {
+            Some((_, choice)) => *choice,
+            None => {
+                let names: Vec<String> = choices.iter().map(|(name, _)| format!("{name:?}")).collect();
+                self.problem(key, format_args!("must be one of {}, not {said:?}", names.join(", ")));
+                choices[0].1
+            }
+        }
+    }
+
+    fn rtp_ports(&mut self) -> (u16, u16) {
+        let said = self.text("rtp.ports").to_owned();
+        let ends =
+            said.split_once('-').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
+        let wrong = match ends {
+            None => Some(format!("must be a range like \"10000-19999\", not {said:?}")),
+            // RFC 3550 section 11: RTP on the even port, RTCP on the next.
+            Some((first, _)) if first % 2 != 0 => Some(format!("must start with an even port, not {first}")),
+            Some((first, last)) if last % 2 != 1 || last < first => {
+                Some(format!("must end with an odd port above {first}, not {last}"))
+            }
+            Some((first, _)) if first < 1024 => Some(format!("must start at 1024 or above, not {first}")),
+            Some(_) => None,
+        };
+        if let Some(wrong) = wrong {
+            self.problem("rtp.ports", wrong);
+        }
+        ends.unwrap_or((10_000, 19_999))
+    }
+
+    fn shards(&mut self, machine: Machine, ports: (u16, u16)) -> usize {
+        let said = self.number("shards", 0, SHARDS_MAX as u64) as usize;
+        let shards = match said {
+            0 => machine.cores.saturating_sub(1).clamp(1, SHARDS_MAX),
+            said => said,
+        };
+        let pairs = port_pairs(ports);
+        if (pairs as usize) < shards {
+            let what = format!("{}-{} has {pairs} port pairs, too few for {shards} shards", ports.0, ports.1);
+            self.problem("rtp.ports", what);
+        }
+        shards
+    }
+
+    fn calls_max(&mut self, ports: (u16, u16)) -> u32 {
+        let pairs = port_pairs(ports);
+        let said = self.number("calls_max", 0, u64::from(CALLS_MAX)) as u32;
+        if said > pairs {
+            let what = format!(
+                "is {said}, but rtp.ports {}-{} has only {pairs} port pairs and each call needs at least one",
+                ports.0, ports.1
+            );
+            self.problem("calls_max", what);
+        }
+        match said {
+            0 => (pairs / 2).clamp(1, CALLS_MAX),
+            said => said,
+        }
+    }
+
+    fn receive_buffers(&mut self, shard_calls: u32) -> u32 {
+        let max = RECEIVE_BUFFERS_MAX as u64;
+        let said = self.number("rtp.receive_buffers", 0, max) as u32;
+        if said == 0 {
+            // Two tracks, 50 packets a second, 100 ms, twice over.
+            return (shard_calls.saturating_mul(20))
+                .next_power_of_two()
+                .clamp(1024, RECEIVE_BUFFERS_MAX as u32);
+        }
+        if !said.is_power_of_two() {
+            self.problem(
+                "rtp.receive_buffers",
+                format_args!("must be a power of two up to {max}, not {said}"),
+            );
+        }
+        said
+    }
+
+    fn listen(&mut self) -> Vec<Listen> {
+        let Value::List(said) = &self.raw.value("sip.listen").0 else { unreachable!("declared as a list") };
+        let mut listen = Vec::new();
+        for item in said {
+            match listen_point(item) {
+                Some(point) if point.address.port() != 0 && listen.contains(&point) => {
+                    self.problem("sip.listen", format_args!("names {item:?} twice"));
+                }
+                Some(point) => listen.push(point),
+                None => self.problem(
+                    "sip.listen",
+                    format_args!("takes \"udp:ADDRESS:PORT\" and \"tcp:ADDRESS:PORT\", not {item:?}"),
+                ),
+            }
+        }
+        if said.is_empty() {
+            self.problem("sip.listen", "is empty: no call could reach the recorder");
+        }
+        self.apart_from_media(&listen);
+        listen
+    }
+
+    /// A SIP port inside the media range would be taken by the first of the two that binds it.
+    fn apart_from_media(&mut self, listen: &[Listen]) {
+        let (first, last) = self.rtp_ports_unchecked();
+        let clash = listen
+            .iter()
+            .find(|l| l.transport == Transport::Udp && (first..=last).contains(&l.address.port()));
+        if let Some(clash) = clash {
+            let what =
+                format!("takes UDP port {}, which is inside rtp.ports {first}-{last}", clash.address.port());
+            self.problem("sip.listen", what);
+        }
+    }
+
+    fn rtp_ports_unchecked(&self) -> (u16, u16) {
+        let mut quiet = Check { raw: self.raw, problems: Vec::new() };
+        quiet.rtp_ports()
+    }
+
+    fn external_address(&mut self) -> Option<IpAddr> {
+        let said = self.text("sip.external_address").to_owned();
+        let address: Option<IpAddr> = said.parse().ok();
+        if !said.is_empty() && address.is_none_or(|ip| ip.is_unspecified()) {
+            self.problem(
+                "sip.external_address",
+                format_args!("must be an IP address that clients can reach, or empty, not {said:?}"),
+            );
+        }
+        address
+    }
+
+    fn rtp_bind(&mut self) -> IpAddr {
+        let said = self.text("rtp.bind").to_owned();
+        said.parse().unwrap_or_else(|_| {
+            self.problem("rtp.bind", format_args!("must be an IP address, not {said:?}"));
+            IpAddr::from([0, 0, 0, 0])
+        })
+    }
+
+    fn folders(&mut self) -> (PathBuf, PathBuf) {
+        let (dir, key) =
+            (PathBuf::from(self.text("recordings.dir")), PathBuf::from(self.text("keys.master_file")));
+        if dir.as_os_str().is_empty() {
+            self.problem("recordings.dir", "is empty: name a folder");
+        }
+        if key.as_os_str().is_empty() {
+            self.problem("keys.master_file", "is empty: name a file");
+        } else if !dir.as_os_str().is_empty() && key.starts_with(&dir) {
+            let what = "lies inside recordings.dir: whoever copies the recordings would have their key; put it elsewhere";
+            self.problem("keys.master_file", what);
+        }
+        (dir, key)
+    }
+}
+
+fn listen_point(text: &str) -> Option<Listen> {
+    let (transport, address) = text.split_once(':')?;
+    let transport = match transport {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        _ => return None,
+    };
+    Some(Listen { transport, address: address.parse().ok()? })
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,0 +1,218 @@
+//! Every setting, declared once.
+
+use std::fmt;
+
+/// What a setting holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// A string.
+    Text(String),
+    /// An integer.
+    Number(i64),
+    /// true or false.
+    Switch(bool),
+    /// Strings; in an environment variable separated by commas.
+    List(Vec<String>),
+}
+
+/// As TOML writes it.
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let quoted = |text: &String| toml::Value::String(text.clone()).to_string();
+        match self {
+            Value::Text(text) => f.write_str(&quoted(text)),
+            Value::Number(number) => write!(f, "{number}"),
+            Value::Switch(on) => write!(f, "{on}"),
+            Value::List(items) => {
+                write!(f, "[{}]", items.iter().map(quoted).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// The default of a setting, and with it its kind.
+#[derive(Clone, Copy, Debug)]
+pub enum Default {
+    /// A string.
+    Text(&'static str),
+    /// An integer.
+    Number(i64),
+    /// true or false.
+    Switch(bool),
+    /// Strings.
+    List(&'static [&'static str]),
+}
+
+/// A setting.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// Its TOML key: `table.name`, or a bare name at the top.
+    pub key: &'static str,
+    /// Its value when nothing is said.
+    pub default: Default,
+    /// What it does: one or more lines.
+    pub help: &'static str,
+}
+
+impl Setting {
+    /// The environment variable that sets it: `rtp.ports` is `TAPEHEAD_RTP_PORTS`.
+    pub fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// Its default as a value.
+    pub fn default_value(&self) -> Value {
+        match self.default {
+            Default::Text(text) => Value::Text(text.to_owned()),
+            Default::Number(number) => Value::Number(number),
+            Default::Switch(on) => Value::Switch(on),
+            Default::List(items) => Value::List(items.iter().map(|item| (*item).to_owned()).collect()),
+        }
+    }
+
+    /// What it takes, for error messages.
+    pub(super) fn kind(&self) -> &'static str {
+        match self.default {
+            Default::Text(_) => "a string",
+            Default::Number(_) => "an integer",
+            Default::Switch(_) => "true or false",
+            Default::List(_) => "a list of strings",
+        }
+    }
+}
+
+/// What every variable of ours starts with; one that starts so and is no setting is an error.
+pub const VARIABLE_PREFIX: &str = "TAPEHEAD_";
+
+const fn setting(key: &'static str, default: Default, help: &'static str) -> Setting {
+    Setting { key, default, help }
+}
+
+/// The settings, in the order in which they are printed: those without a table first, as TOML demands.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "shards",
+        Default::Number(0),
+        "Threads that receive and write media, each with its own slice of the RTP ports.\n0: one per core but one, at least one.",
+    ),
+    setting(
+        "ring",
+        Default::Text("auto"),
+        "How shards talk to the kernel: \"io_uring\", \"poll\", or \"auto\": io_uring, and poll with a warning where the kernel refuses it.",
+    ),
+    setting(
+        "pin",
+        Default::Switch(true),
+        "Pin each shard to a core of its own, and signalling to the last core.",
+    ),
+    setting(
+        "calls_max",
+        Default::Number(0),
+        "Calls recorded at once; the next one is answered 503.\n0: as many two-track calls as the RTP ports are enough for.",
+    ),
+    setting(
+        "horizon_ms",
+        Default::Number(200),
+        "How long a late packet is waited for before its place is sealed, in milliseconds.",
+    ),
+    setting(
+        "drain_seconds",
+        Default::Number(10),
+        "After SIGTERM or SIGINT: how long running calls may go on before they are closed. New ones get 503 at once.",
+    ),
+    setting(
+        "sip.listen",
+        Default::List(&["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]),
+        "Where SIP is taken: \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\". Port 0 lets the system choose; the log says which.",
+    ),
+    setting(
+        "sip.external_address",
+        Default::Text(""),
+        "The IP address put into Contact and SDP, where it differs from the one that clients reach (NAT).\nEmpty: the local address that the client reached.",
+    ),
+    setting("rtp.bind", Default::Text("0.0.0.0"), "The local address on which media is received."),
+    setting(
+        "rtp.ports",
+        Default::Text("10000-19999"),
+        "UDP ports for media, first and last. Each track takes two: an even one for RTP, the next for RTCP.",
+    ),
+    setting(
+        "rtp.receive_buffers",
+        Default::Number(0),
+        "Receive buffers per shard, a power of two.\n0: enough for 100 ms of standstill at calls_max, twice over.",
+    ),
+    setting("recordings.dir", Default::Text("./recordings"), "Where recordings are written."),
+    setting(
+        "recordings.free_mb_min",
+        Default::Number(512),
+        "New calls are answered 503 while the file system of the recordings has less room than this, in MiB. Running calls go on.",
+    ),
+    setting(
+        "keys.master_file",
+        Default::Text("./tapehead.key"),
+        "The master key that wraps each recording's data key; created with mode 0600 when absent.\nWithout it no recording can be opened: keep a copy, and keep it away from the recordings.",
+    ),
+    setting(
+        "log.level",
+        Default::Text("info"),
+        "What is logged: \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
+    ),
+    setting(
+        "log.format",
+        Default::Text("text"),
+        "How: \"text\" for people, \"json\" for machines, one object per line.",
+    ),
+];
+
+/// The setting of this key.
+pub(super) fn find(key: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.key == key)
+}
+
+/// Of `candidates` the one that looks most like `wanted`, if any looks like it at all.
+pub(super) fn nearest(wanted: &str, candidates: impl Iterator<Item = String>) -> Option<String> {
+    candidates
+        .map(|candidate| (distance(wanted, &candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len().max(wanted.len()) / 2)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_setting_has_a_variable_of_its_own_and_those_at_the_top_come_first() {
+        let mut variables: Vec<String> = SETTINGS.iter().map(Setting::variable).collect();
+        variables.sort();
+        variables.dedup();
+        assert_eq!(variables.len(), SETTINGS.len());
+        assert!(SETTINGS.is_sorted_by_key(|setting| setting.key.contains('.')));
+        assert_eq!(find("rtp.ports").unwrap().variable(), "TAPEHEAD_RTP_PORTS");
+    }
+
+    #[test]
+    fn the_nearest_name_is_found_and_a_far_one_is_not() {
+        let keys = || SETTINGS.iter().map(|s| s.key.to_owned());
+        assert_eq!(nearest("rtp.port", keys()).as_deref(), Some("rtp.ports"));
+        assert_eq!(nearest("horizon", keys()).as_deref(), Some("horizon_ms"));
+        assert_eq!(nearest("x", keys()), None);
+        assert_eq!((distance("kitten", "sitting"), distance("", "ab")), (3, 2));
+    }
+}
