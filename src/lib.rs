@@ -31,3 +31,5 @@ pub mod sip;
 pub mod sip_net;
 pub mod siprec;
 pub mod sys;
+#[cfg(test)]
+mod tidy;
