@@ -1,5 +1,13 @@
-//! The system calls that the rest needs, each behind a safe function: memory, clock, entropy, affinity.
+//! The system calls that the rest needs, each behind a safe function: memory, clock, entropy, affinity, limits, sockets.
 //!
 //! With `ring` this is where `unsafe` may be; everything else is safe code.
 
+pub mod affinity;
+pub mod clock;
+pub mod entropy;
 pub mod memory;
+pub mod rlimit;
+pub mod socket;
+
+pub use clock::{mono, wall};
+pub use entropy::OsEntropy;

@@ -1,0 +1,54 @@
+//! Which cores this process may use, and pinning a thread to one.
+
+use std::io;
+
+/// The cores that this thread may run on (cpuset, `taskset`), in ascending order.
+pub fn allowed_cores() -> io::Result<Vec<usize>> {
+    let mut set = empty_set();
+    // SAFETY: the set is ours to write and as large as said; 0 is the calling thread.
+    let outcome = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
+    if outcome != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: every index is below CPU_SETSIZE.
+    Ok((0..libc::CPU_SETSIZE as usize).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect())
+}
+
+/// Pins the calling thread to `core`.
+pub fn pin_thread(core: usize) -> io::Result<()> {
+    if core >= libc::CPU_SETSIZE as usize {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let mut set = empty_set();
+    // SAFETY: `core` is below CPU_SETSIZE.
+    unsafe { libc::CPU_SET(core, &mut set) };
+    // SAFETY: the set lives through the call and is as large as said.
+    match unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn empty_set() -> libc::cpu_set_t {
+    // SAFETY: a cpu_set_t is an array of integers; all zeroes is the empty set.
+    unsafe { std::mem::zeroed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_can_be_pinned_to_any_core_it_is_allowed() {
+        let cores = allowed_cores().unwrap();
+        let last = *cores.last().unwrap();
+        std::thread::spawn(move || {
+            pin_thread(last).unwrap();
+            assert_eq!(allowed_cores().unwrap(), [last]);
+            assert!(pin_thread(100_000).is_err());
+        })
+        .join()
+        .unwrap();
+        assert_eq!(allowed_cores().unwrap(), cores);
+    }
+}

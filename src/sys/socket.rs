@@ -1,0 +1,89 @@
+//! Receiving sockets: opened, bound and told to report arrival times and drops; and one datagram out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+/// A bound UDP socket that does not block, and the address it got. Each datagram will come with the wall time of its
+/// arrival (`SO_TIMESTAMPNS`) and, once there were any, the number of datagrams the kernel dropped (`SO_RXQ_OVFL`).
+pub fn receiver(at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
+    let socket =
+        Socket::new(Domain::for_address(at), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    switch_on(socket.as_raw_fd(), libc::SO_TIMESTAMPNS)?;
+    switch_on(socket.as_raw_fd(), libc::SO_RXQ_OVFL)?;
+    socket.bind(&SockAddr::from(at))?;
+    let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    Ok((socket.into(), bound))
+}
+
+/// Sends one datagram, or says why not; never blocks.
+pub fn send_to(socket: RawFd, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    let to = SockAddr::from(to);
+    // SAFETY: the bytes and the address live through the call and are as long as said.
+    let sent = unsafe {
+        libc::sendto(
+            socket,
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            to.as_ptr().cast(),
+            to.len(),
+        )
+    };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes room for `files` descriptors at once. The kernel grows the table by doubling, and in a process with several threads each
+/// growth waits for an RCU grace period (10-30 ms): better before the first call than during it.
+pub fn reserve_descriptors(files: u32) -> io::Result<()> {
+    let null = std::fs::File::open("/dev/null")?;
+    // SAFETY: duplicates a descriptor of ours; what comes back is closed below and nothing else knows it.
+    match unsafe { libc::fcntl(null.as_raw_fd(), libc::F_DUPFD_CLOEXEC, files as libc::c_int) } {
+        -1 => Err(io::Error::last_os_error()),
+        duplicate => {
+            // SAFETY: just made and known to nobody else; the owner closes it once.
+            drop(unsafe { OwnedFd::from_raw_fd(duplicate) });
+            Ok(())
+        }
+    }
+}
+
+fn switch_on(socket: RawFd, option: libc::c_int) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    // SAFETY: the value lives through the call and is as long as said.
+    let outcome = unsafe {
+        libc::setsockopt(
+            socket,
+            libc::SOL_SOCKET,
+            option,
+            (&raw const on).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_gets_what_is_sent_to_it_and_its_port_is_taken() {
+        let (a, at) = receiver("127.0.0.1:0".parse().unwrap()).unwrap();
+        let (b, from) = receiver("127.0.0.1:0".parse().unwrap()).unwrap();
+        send_to(b.as_raw_fd(), at, b"hello").unwrap();
+        let socket = std::net::UdpSocket::from(a);
+        socket.set_nonblocking(false).unwrap();
+        let mut bytes = [0; 16];
+        assert_eq!(socket.recv_from(&mut bytes).unwrap(), (5, from));
+        assert_eq!(receiver(at).unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+    }
+
+    #[test]
+    fn room_for_descriptors_stays_within_the_limit() {
+        reserve_descriptors(200).unwrap();
+        assert!(reserve_descriptors(i32::MAX as u32).is_err());
+    }
+}
