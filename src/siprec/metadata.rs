@@ -237,9 +237,17 @@ impl CommunicationSession {
     }
 }
 
-/// Whether a root of this local name means recording metadata.
-pub(super) fn is_root(name: &str) -> bool {
-    ["recording", "recording_metadata"].iter().any(|root| root.eq_ignore_ascii_case(name))
+/// The roots of recording metadata, by local name.
+const ROOTS: [&str; 2] = ["recording", "recording_metadata"];
+
+fn is_root(name: &str) -> bool {
+    ROOTS.iter().any(|root| root.eq_ignore_ascii_case(name))
+}
+
+/// Whether `raw` is XML whose root says that it is recording metadata.
+pub(super) fn looks_like_metadata(raw: &[u8]) -> bool {
+    let is_xml = raw.trim_ascii_start().starts_with(b"<") || raw.starts_with(b"\xef\xbb\xbf");
+    is_xml && xml::root_name(raw).is_some_and(|name| is_root(&name))
 }
 
 fn datamode(text: &str) -> Datamode {

@@ -87,6 +87,21 @@ pub(super) fn read(raw: &[u8]) -> Document {
     tree.finish()
 }
 
+/// The local name of the first element.
+pub(super) fn root_name(raw: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(raw);
+    let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(start) | Event::Empty(start) => {
+                return Some(start.local_name().into_inner().to_owned());
+            }
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
+}
+
 #[derive(Default)]
 struct Tree {
     document: Document,

@@ -1,0 +1,114 @@
+//! Finding the offer and the metadata in a body: multipart in any order, one alone, mislabelled or not labelled at all.
+
+use super::metadata::looks_like_metadata;
+use crate::sip::multipart;
+
+/// Multipart within multipart is followed this deep.
+const NESTING_MAX: usize = 3;
+
+/// What a body holds, as slices of it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Bodies<'a> {
+    /// The first session description.
+    pub sdp: Option<&'a [u8]>,
+    /// The first metadata document. Says nothing about whether it can be read.
+    pub metadata: Option<&'a [u8]>,
+}
+
+impl<'a> Bodies<'a> {
+    /// Looks through a message's body.
+    pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Bodies<'a> {
+        let mut found = Bodies::default();
+        found.look(content_type.unwrap_or(""), "", body, 0);
+        found
+    }
+
+    fn look(&mut self, content_type: &str, disposition: &str, body: &'a [u8], depth: usize) {
+        let media_type = multipart::media_type(content_type);
+        if media_type.starts_with("multipart/") && depth < NESTING_MAX {
+            // A part nobody knows, wanted or not, is passed over (`handling=required` on it is no reason to lose the call).
+            if let Ok(parts) = multipart::split(content_type, body) {
+                for part in &parts {
+                    let content_type = part.header("Content-Type").unwrap_or("");
+                    self.look(content_type, &part.disposition(), part.body, depth + 1);
+                }
+                return;
+            }
+        }
+        match kind(&media_type, disposition, body) {
+            Some(Kind::Sdp) => self.sdp = self.sdp.or(Some(body)),
+            Some(Kind::Metadata) => self.metadata = self.metadata.or(Some(body)),
+            None => {}
+        }
+    }
+}
+
+enum Kind {
+    Sdp,
+    Metadata,
+}
+
+/// By type (RFC 7866 section 12, RFC 9806), by disposition (RFC 7866 section 9.1), and by content where they say nothing of use.
+fn kind(media_type: &str, disposition: &str, body: &[u8]) -> Option<Kind> {
+    let starts = |with: &[u8]| body.trim_ascii_start().starts_with(with);
+    match media_type {
+        "application/sdp" => Some(Kind::Sdp),
+        "application/rs-metadata+xml" | "application/rs-metadata" => Some(Kind::Metadata),
+        _ if disposition == "recording-session" => Some(Kind::Metadata),
+        "" | "multipart/mixed" | "text/plain" if starts(b"v=") => Some(Kind::Sdp),
+        "" | "application/xml" | "text/xml" | "text/plain" if looks_like_metadata(body) => {
+            Some(Kind::Metadata)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sip::multipart::Writer;
+
+    const SDP: &[u8] = b"v=0\r\nm=audio 4 RTP/AVP 0\r\n";
+    const XML: &[u8] = b"<?xml version='1.0'?>\r\n<x:recording xmlns:x='u'></x:recording>";
+
+    fn find(parts: &[(&str, &[&str], &[u8])]) -> (bool, bool) {
+        let writer = parts.iter().fold(Writer::new("b"), |w, (t, h, body)| w.part(t, h, *body));
+        let (content_type, body) = writer.finish();
+        let found = Bodies::of(Some(&content_type), &body);
+        (found.sdp == Some(SDP), found.metadata == Some(XML))
+    }
+
+    #[test]
+    fn both_parts_are_found_in_either_order_and_among_others() {
+        let (sdp, xml) =
+            (("application/SDP; x=y", &[][..], SDP), ("application/rs-metadata+xml", &[][..], XML));
+        let other = ("application/gtd", &["Content-Disposition: signal;handling=required"][..], &b"x"[..]);
+        for parts in [[sdp, xml, other], [other, xml, sdp], [xml, other, sdp]] {
+            assert_eq!(find(&parts), (true, true));
+        }
+    }
+
+    #[test]
+    fn metadata_goes_by_several_names() {
+        let disposition: &[&str] = &["Content-Disposition: recording-session;handling=optional"];
+        for (name, headers) in [
+            ("application/rs-metadata", &[][..]),
+            ("application/xml", &[]),
+            ("text/xml", &[]),
+            ("application/x-any", disposition),
+        ] {
+            assert_eq!(find(&[("application/sdp", &[], SDP), (name, headers, XML)]), (true, true), "{name}");
+        }
+        assert_eq!(find(&[("application/xml", &[], b"<presence/>")]), (false, false));
+    }
+
+    #[test]
+    fn one_body_alone_needs_no_multipart_and_a_nested_one_is_opened() {
+        assert_eq!(Bodies::of(Some("application/sdp"), SDP).sdp, Some(SDP));
+        assert_eq!(Bodies::of(None, SDP).sdp, Some(SDP));
+        assert_eq!(Bodies::of(Some("application/rs-metadata+xml"), b"").metadata, Some(&b""[..]));
+        let (inner_type, inner) = Writer::new("in").part("application/sdp", &[], SDP).finish();
+        assert_eq!(find(&[(&inner_type, &[], &inner), ("application/rs-metadata", &[], XML)]), (true, true));
+        assert_eq!(Bodies::of(Some("multipart/mixed"), SDP).sdp, Some(SDP), "a slip of the pen");
+    }
+}
