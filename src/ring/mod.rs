@@ -19,6 +19,8 @@
 //! - While a `Write` is in flight the bytes it covers stay as they are; the rest of its block may be filled on.
 //! - `submit` never blocks. `drain` returns at its deadline at the latest, but for the time the callback takes.
 
+pub mod sim;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
