@@ -24,6 +24,9 @@ pub const AUDIO_OFFSET: u64 = (BLOCK0_BYTES + FRAME_BYTES) as u64;
 /// A segment's frame counter is a u32 (Tink) and WAV sizes are a u32 (RIFF): the smaller bound rules.
 pub const SEGMENT_FRAMES_MAX: u32 = (u32::MAX as u64 / FRAME_PLAIN_BYTES as u64) as u32 - 2;
 
+/// A master key file is three short lines; a longer one is something else.
+pub const MASTER_KEY_FILE_BYTES_MAX: usize = 1024;
+
 // ---------------------------------------------------------------- blocks and writing
 
 /// Frames per block: the unit of the shard's block pool.

@@ -1,1 +1,8 @@
-//! A recording: segments, WAV, manifest, recovery.
+//! What a recording is made of, as bytes: the WAV inside a segment and the manifest.
+//!
+//! Leaves out files (`store`) and encryption (`seal`).
+
+pub mod manifest;
+pub mod wav;
+
+pub use manifest::Manifest;

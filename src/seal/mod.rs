@@ -10,5 +10,7 @@
 mod block0;
 mod frame;
 
-pub use block0::{AudioParams, Block0, Closing, Kind, State, WrappedKey};
-pub use frame::{DataKey, FrameSealer, StreamSeed};
+pub use block0::{
+    AudioParams, Block0, Block0Error, CIPHER, Closing, FORMAT, Kind, State, VERSION, WrappedKey,
+};
+pub use frame::{DamagedFrame, DataKey, FrameOpener, FrameSealer, StreamSeed};
