@@ -19,6 +19,10 @@
 //! - While a `Write` is in flight the bytes it covers stay as they are; the rest of its block may be filled on.
 //! - `submit` never blocks. `drain` returns at its deadline at the latest, but for the time the callback takes.
 
+#[cfg(test)]
+#[path = "conformance_tests.rs"]
+#[allow(dead_code, unused_macros, unused_imports)]
+pub(crate) mod conformance;
 pub mod sim;
 
 use std::net::SocketAddr;
