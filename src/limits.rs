@@ -63,6 +63,8 @@ pub const DRIFT_CORRECT: Duration = Duration::from_millis(40);
 pub const DRIFT_FORCE: Duration = Duration::from_millis(120);
 /// Receiver reports are sent this often per track (RFC 3550 section 6.2: the recommended minimum is 5 s).
 pub const RTCP_INTERVAL: Duration = Duration::from_secs(5);
+/// A segment's format waits this long for a packet to tell the codec; then the offer's first codec is assumed.
+pub const FORMAT_WAIT: Duration = Duration::from_millis(1000);
 /// A freed port pair rests this long, so that the last call's late packets do not meet the next call.
 pub const PORT_REST: Duration = Duration::from_secs(2);
 /// The shard reports its counters this often.
@@ -74,6 +76,10 @@ pub const STATS_INTERVAL: Duration = Duration::from_secs(1);
 pub const SHARDS_MAX: usize = 256;
 /// Calls of the whole recorder: each has a port pair at least.
 pub const CALLS_MAX: u32 = 32_256;
+/// File slots per call: the segment being written and two that are being closed.
+pub const FILES_PER_CALL: u32 = 3;
+/// Port pairs that a call tries when others hold them.
+pub const PORT_TRIES_MAX: u32 = 64;
 /// Tracks of one recording: the SDP m-lines we accept as audio; further ones are answered with port 0.
 pub const TRACKS_MAX: usize = 8;
 /// Sources (SSRCs) followed at once per track; the one silent longest makes room.
@@ -86,8 +92,6 @@ pub const INTERVALS_PENDING_MAX: usize = 64;
 pub const INTERVALS_MAX: usize = 20_000;
 /// Segments of one recording.
 pub const SEGMENTS_MAX: u32 = 10_000;
-/// Changes of codec that a recording follows with a new segment before it settles on PCM16 for good.
-pub const CODEC_CHANGES_MAX: u32 = 8;
 
 // ---------------------------------------------------------------- receiving
 

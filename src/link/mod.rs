@@ -9,25 +9,13 @@ use std::sync::Arc;
 
 use crate::base::{Mono, RecordingId, SegmentNumber};
 use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
+pub use crate::media::{Anchor, Payload};
 use crate::media::{Counters, Interval, SampleFormat};
 use crate::seal::{Block0, DataKey, StreamSeed};
 
 /// A call as control and shards name it; never reused while the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CallId(pub u64);
-
-/// What a payload type carries, as far as the recorder cares.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Payload {
-    /// G.711 µ-law.
-    Pcmu,
-    /// G.711 A-law.
-    Pcma,
-    /// RFC 3389.
-    ComfortNoise,
-    /// RFC 4733.
-    TelephoneEvent,
-}
 
 /// One track as the session description agreed it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -107,6 +95,8 @@ pub enum Refusal {
     Full,
     /// The file could not be made or given room.
     File(String),
+    /// It was closed before it was open.
+    Closed,
 }
 
 /// One segment, closed.
@@ -139,17 +129,6 @@ pub struct TrackReport {
     pub first: Option<u64>,
     /// Every anchor: which source's timestamp was laid on which position. Bounded; the first ones are kept.
     pub anchors: Vec<Anchor>,
-}
-
-/// Where a source was laid on the timeline.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
-pub struct Anchor {
-    /// The source.
-    pub ssrc: u32,
-    /// Its RTP timestamp ...
-    pub timestamp: u32,
-    /// ... and the position of that sample.
-    pub position: u64,
 }
 
 /// Shard to control.

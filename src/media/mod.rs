@@ -6,12 +6,14 @@
 mod counters;
 mod g711;
 mod interval;
+mod track;
 
 pub use counters::{Counters, Fate};
 pub use g711::{
     ALAW_TO_LINEAR, MULAW_TO_LINEAR, alaw_to_linear, linear_to_alaw, linear_to_mulaw, mulaw_to_linear,
 };
-pub use interval::{Cause, Interval};
+pub use interval::{Cause, Interval, Intervals};
+pub use track::{ANCHORS_KEPT_MAX, Anchor, Track, Verdict};
 
 /// Samples per second of every track (G.711, RFC 3551 section 4.5.14).
 pub const SAMPLE_RATE: u32 = 8000;
@@ -45,4 +47,17 @@ impl SampleFormat {
             SampleFormat::Pcm16 => 0,
         }
     }
+}
+
+/// What a payload type carries, as far as the recorder cares.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Payload {
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+    /// RFC 3389.
+    ComfortNoise,
+    /// RFC 4733.
+    TelephoneEvent,
 }

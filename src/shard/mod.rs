@@ -1,1 +1,429 @@
 //! A shard: one pinned thread, one ring, a slice of the RTP ports and the calls on them.
+//!
+//! A shard is a function of (completions, time, commands): nothing here reads a clock, draws randomness or touches a file
+//! descriptor. It turns once per tick:
+//!
+//! ```text
+//!   turn:  drain the ring ─▶ packets into place, answers to their calls
+//!          commands       ─▶ calls opened, updated, closed
+//!          every call     ─▶ due frames sealed, due blocks written, intervals told
+//!          outbox         ─▶ ops to the ring
+//! ```
+//!
+//! Leaves out how bytes arrive and leave (`ring`), and every decision that is taken once per call (`control`).
+
+mod call;
+mod ports;
+mod segment;
+mod window;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use call::{Call, Datagram};
+use ports::Ports;
+use window::Coverage;
+
+use crate::base::Mono;
+use crate::limits::*;
+use crate::link::{CallId, Command, Event, Refusal, ShardEnd, ShardStats};
+use crate::media::Counters;
+use crate::ring::{Completion, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
+use crate::sys::memory::BlockPool;
+
+/// What a shard is built for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardPlan {
+    /// Which of the shards, from 0.
+    pub index: u32,
+    /// First port of its slice, even.
+    pub port_first: u16,
+    /// Ports in its slice, even.
+    pub port_count: u16,
+    /// Calls it takes at once.
+    pub calls_max: u32,
+    /// How long a packet may be overtaken by others; at most [`HORIZON_MAX`].
+    pub horizon: Duration,
+    /// Receive buffers of its ring.
+    pub receive_buffers: u32,
+}
+
+impl ShardPlan {
+    /// The ring it needs.
+    pub fn ring(&self) -> RingPlan {
+        RingPlan {
+            sockets_max: u32::from(self.port_count),
+            files_max: self.calls_max * FILES_PER_CALL,
+            receive_buffers: self.receive_buffers,
+        }
+    }
+
+    /// The block pool it needs.
+    pub fn blocks(&self) -> u32 {
+        self.calls_max * POOL_BLOCKS_PER_CALL as u32 + CALL_BLOCKS_MAX as u32
+    }
+}
+
+/// File slots, and which call each belongs to.
+struct Files {
+    owner: Vec<Option<u32>>,
+    free: Vec<u32>,
+}
+
+impl Files {
+    fn new(files: u32) -> Files {
+        Files { owner: vec![None; files as usize], free: (0..files).rev().collect() }
+    }
+
+    fn take(&mut self, slot: u32) -> Option<FileIx> {
+        let file = self.free.pop()?;
+        self.owner[file as usize] = Some(slot);
+        Some(FileIx(file))
+    }
+
+    fn give(&mut self, file: FileIx) {
+        if self.owner[file.0 as usize].take().is_some() {
+            self.free.push(file.0);
+        }
+    }
+}
+
+/// Events on their way to the control core. What the link has no room for waits here, in order.
+struct Events {
+    link: ShardEnd,
+    waiting: VecDeque<Event>,
+    rung: bool,
+}
+
+impl Events {
+    /// Says something that must be said. Bounded by what calls can say: a few events for each, and a segment's worth per codec change.
+    fn push(&mut self, event: Event) {
+        self.waiting.push_back(event);
+    }
+
+    /// Says something if there is room for it now.
+    fn offer(&mut self, event: Event) -> bool {
+        if !self.waiting.is_empty() || self.link.events.slots() < EVENTS_MAX / 4 {
+            return false;
+        }
+        self.rung = true;
+        self.link.events.push(event).is_ok()
+    }
+
+    fn flush(&mut self) {
+        while let Some(event) = self.waiting.pop_front() {
+            self.rung = true;
+            if let Err(rtrb::PushError::Full(event)) = self.link.events.push(event) {
+                self.waiting.push_front(event);
+                break;
+            }
+        }
+        if std::mem::take(&mut self.rung) {
+            (self.link.bell)();
+        }
+    }
+}
+
+/// What a call may use of its shard while it acts.
+struct Io<'a> {
+    now: Mono,
+    slot: u32,
+    outbox: &'a mut Vec<Op>,
+    blocks: &'a mut BlockPool,
+    coverage: &'a mut Coverage,
+    ports: &'a mut Ports,
+    files: &'a mut Files,
+    sockets: &'a mut [Option<(u32, u8)>],
+    events: &'a mut Events,
+    stats: &'a mut ShardStats,
+}
+
+/// Everything but the ring.
+struct Core {
+    horizon: u64,
+    calls: Vec<Option<Box<Call>>>,
+    free: Vec<u32>,
+    by_id: HashMap<CallId, u32>,
+    ports: Ports,
+    files: Files,
+    /// Which call and track a socket belongs to.
+    sockets: Vec<Option<(u32, u8)>>,
+    coverage: Coverage,
+    outbox: Vec<Op>,
+    events: Events,
+    stats: ShardStats,
+    /// Ledgers of calls that are gone.
+    past: Counters,
+    stats_at: Mono,
+    stats_told: ShardStats,
+    stopping: bool,
+}
+
+/// A shard over a ring.
+pub struct Shard<R: Ring> {
+    // The ring goes first: the kernel must let go of the blocks before they are unmapped.
+    ring: R,
+    blocks: BlockPool,
+    core: Core,
+    now: Mono,
+}
+
+impl<R: Ring> Shard<R> {
+    /// A shard by `plan`, over a ring made for [`ShardPlan::ring`] and a pool of [`ShardPlan::blocks`].
+    pub fn new(plan: ShardPlan, ring: R, blocks: BlockPool, link: ShardEnd) -> Shard<R> {
+        let core = Core::new(plan, blocks.blocks(), link);
+        Shard { ring, blocks, core, now: Mono(0) }
+    }
+
+    /// One tick. False once the shard was told to stop and no call is left.
+    pub fn turn(&mut self) -> bool {
+        let Shard { ring, blocks, core, now } = self;
+        let before = *now;
+        *now = ring.drain(before + TICK, &mut |now, completion| core.completed(now, completion, blocks));
+        if before != Mono(0) {
+            let tick_us = now.since(before).as_micros() as u64;
+            core.stats.tick_us_max = core.stats.tick_us_max.max(tick_us);
+        }
+        core.commands(*now);
+        core.tick(*now, blocks);
+        let mut refused = Vec::new();
+        for op in core.outbox.drain(..) {
+            if let Err(op) = ring.submit(op, blocks) {
+                refused.push(op);
+            }
+        }
+        core.outbox.append(&mut refused);
+        !core.stopped()
+    }
+
+    /// Blocks of the pool that are free, for tests and the simulator.
+    pub fn blocks_free(&self) -> (u32, u32) {
+        (self.blocks.free(), self.blocks.blocks())
+    }
+
+    /// The ring, for the simulator.
+    pub fn ring(&mut self) -> &mut R {
+        &mut self.ring
+    }
+
+    /// The shard's counters.
+    pub fn stats(&self) -> &ShardStats {
+        &self.core.stats
+    }
+}
+
+impl Core {
+    fn new(plan: ShardPlan, blocks: u32, link: ShardEnd) -> Core {
+        let ring = plan.ring();
+        Core {
+            horizon: plan.horizon.min(HORIZON_MAX).as_millis() as u64 * 8,
+            calls: (0..plan.calls_max).map(|_| None).collect(),
+            free: (0..plan.calls_max).rev().collect(),
+            by_id: HashMap::with_capacity(plan.calls_max as usize),
+            ports: Ports::new(plan.port_first, plan.port_count),
+            files: Files::new(ring.files_max),
+            sockets: vec![None; ring.sockets_max as usize],
+            coverage: Coverage::new(blocks),
+            // At most an op per file and socket, and a report per track, in one tick.
+            outbox: Vec::with_capacity((ring.files_max + ring.sockets_max * 2) as usize),
+            events: Events { link, waiting: VecDeque::with_capacity(EVENTS_MAX), rung: false },
+            stats: ShardStats::default(),
+            past: Counters::default(),
+            stats_at: Mono(0),
+            stats_told: ShardStats::default(),
+            stopping: false,
+        }
+    }
+
+    /// Runs `act` on the call in `slot` with what it may use.
+    fn with<T>(
+        &mut self,
+        slot: u32,
+        now: Mono,
+        blocks: &mut BlockPool,
+        act: impl FnOnce(&mut Call, &mut Io<'_>) -> T,
+    ) -> Option<T> {
+        let call = self.calls.get_mut(slot as usize)?.as_mut()?;
+        let mut io = Io {
+            now,
+            slot,
+            outbox: &mut self.outbox,
+            blocks,
+            coverage: &mut self.coverage,
+            ports: &mut self.ports,
+            files: &mut self.files,
+            sockets: &mut self.sockets,
+            events: &mut self.events,
+            stats: &mut self.stats,
+        };
+        Some(act(call, &mut io))
+    }
+
+    fn completed(&mut self, now: Mono, completion: Completion<'_>, blocks: &mut BlockPool) {
+        match completion {
+            Completion::Received { socket, from, arrival, payload, truncated } => {
+                let on_rtcp_port = socket.0 % 2 == 1;
+                let datagram = Datagram { on_rtcp_port, from, arrival, payload, truncated };
+                self.received(now, socket, &datagram, blocks);
+            }
+            Completion::Bound { socket, .. } | Completion::SocketClosed { socket } => {
+                let gone = !matches!(completion, Completion::Bound { result: Ok(_), .. });
+                let owner = &mut self.sockets[socket.0 as usize];
+                let Some((slot, track)) = (if gone { owner.take() } else { *owner }) else { return };
+                self.with(slot, now, blocks, |call, io| {
+                    call.socket_completed(usize::from(track), socket.0 % 2 == 1, &completion, io);
+                });
+            }
+            Completion::Created { file, .. }
+            | Completion::Allocated { file, .. }
+            | Completion::Written { file, .. }
+            | Completion::Truncated { file, .. }
+            | Completion::Synced { file, .. }
+            | Completion::Renamed { file, .. }
+            | Completion::FileClosed { file } => {
+                if let Some(slot) = self.files.owner[file.0 as usize] {
+                    self.with(slot, now, blocks, |call, io| call.file_completed(file, &completion, io));
+                }
+            }
+            Completion::Trouble(trouble) => self.trouble(trouble),
+        }
+    }
+
+    fn received(&mut self, now: Mono, socket: SocketIx, datagram: &Datagram<'_>, blocks: &mut BlockPool) {
+        let owner = self.sockets[socket.0 as usize];
+        let taken = owner.and_then(|(slot, track)| {
+            self.with(slot, now, blocks, |call, io| {
+                let live = call.is_live();
+                if live {
+                    call.received(usize::from(track), datagram, io);
+                }
+                live
+            })
+        });
+        if taken != Some(true) {
+            self.stats.stray += 1;
+        }
+    }
+
+    fn trouble(&mut self, trouble: Trouble) {
+        match trouble {
+            Trouble::NoBuffers => self.stats.no_buffers += 1,
+            Trouble::CqOverflow => self.stats.cq_overflows += 1,
+            Trouble::Rearmed => self.stats.rearmed += 1,
+            Trouble::SendFailed { .. } => self.stats.send_failed += 1,
+            Trouble::KernelDrops { socket, count } => {
+                let owner = self.sockets[socket.0 as usize];
+                if let Some((slot, track)) = owner
+                    && let Some(call) = &mut self.calls[slot as usize]
+                {
+                    call.kernel_drops(usize::from(track), count);
+                }
+            }
+        }
+    }
+
+    fn commands(&mut self, now: Mono) {
+        // At most a queue full per tick, so that commands can't starve packets.
+        for _ in 0..COMMANDS_MAX {
+            let Ok(command) = self.events.link.commands.pop() else { return };
+            match command {
+                Command::Open(open) => self.open(*open, now),
+                Command::Segment(plan) => {
+                    if let Some(call) = self.call(plan.call) {
+                        call.plan_segment(*plan);
+                    }
+                }
+                Command::Update { call, tracks } => {
+                    if let Some(call) = self.call(call) {
+                        call.update(&tracks);
+                    }
+                }
+                Command::Close { call } => {
+                    let horizon = self.horizon;
+                    if let Some(call) = self.call(call) {
+                        call.close(horizon, now);
+                    }
+                }
+                Command::Shutdown => self.stopping = true,
+            }
+        }
+    }
+
+    fn call(&mut self, id: CallId) -> Option<&mut Call> {
+        let slot = *self.by_id.get(&id)?;
+        self.calls[slot as usize].as_deref_mut()
+    }
+
+    fn open(&mut self, open: crate::link::OpenCall, now: Mono) {
+        let id = open.call;
+        let refused = match self.take_slot(&open) {
+            None => Refusal::Full,
+            Some((slot, file)) => match Call::open(open, file, now) {
+                Ok(call) => {
+                    self.calls[slot as usize] = Some(Box::new(call));
+                    self.by_id.insert(id, slot);
+                    return;
+                }
+                Err(refusal) => {
+                    self.files.give(file);
+                    self.free.push(slot);
+                    refusal
+                }
+            },
+        };
+        self.events.push(Event::Refused { call: id, reason: refused });
+    }
+
+    fn take_slot(&mut self, open: &crate::link::OpenCall) -> Option<(u32, FileIx)> {
+        if !(1..=TRACKS_MAX).contains(&open.tracks.len()) || self.stopping {
+            return None;
+        }
+        let slot = self.free.pop()?;
+        match self.files.take(slot) {
+            Some(file) => Some((slot, file)),
+            None => {
+                self.free.push(slot);
+                None
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Mono, blocks: &mut BlockPool) {
+        let horizon = self.horizon;
+        for slot in 0..self.calls.len() as u32 {
+            let gone =
+                self.with(slot, now, blocks, |call, io| call.tick(horizon, io).then(|| call.counters()));
+            if let Some(Some(counters)) = gone {
+                self.past.add(&counters);
+                if let Some(call) = self.calls[slot as usize].take() {
+                    self.by_id.remove(&call.id);
+                }
+                self.free.push(slot);
+            }
+        }
+        if now >= self.stats_at {
+            self.stats_at = now + STATS_INTERVAL;
+            self.tell_stats(blocks);
+        }
+        self.events.flush();
+    }
+
+    fn tell_stats(&mut self, blocks: &BlockPool) {
+        self.stats.packets = self.past;
+        for call in self.calls.iter().flatten() {
+            self.stats.packets.add(&call.counters());
+        }
+        self.stats.calls = self.by_id.len() as u32;
+        (self.stats.blocks_free, self.stats.blocks) = (blocks.free(), blocks.blocks());
+        let changed = ShardStats { tick_us_max: 0, ..self.stats.clone() } != self.stats_told;
+        if changed && self.events.offer(Event::Stats(Box::new(self.stats.clone()))) {
+            self.stats_told = ShardStats { tick_us_max: 0, ..self.stats.clone() };
+        }
+        self.stats.tick_us_max = 0;
+    }
+
+    /// Whether the shard is to stop and has nothing left to do.
+    fn stopped(&mut self) -> bool {
+        self.stopping && self.by_id.is_empty() && self.outbox.is_empty() && self.events.waiting.is_empty()
+    }
+}

@@ -1,0 +1,767 @@
+//! One track: which sample of the recording's timeline a packet begins at, and why the samples nobody sent are silent.
+//!
+//! ```text
+//!   position = anchor.position + (RTP timestamp - anchor.timestamp)
+//! ```
+//!
+//! A source is anchored where its first packet arrives; its timestamps carry it on. It is anchored anew when it restarts, jumps, or its clock has
+//! drifted from ours. Leaves out the bytes: the shard's window copies them and tells the track what it found uncovered.
+
+use std::collections::VecDeque;
+
+use super::{Cause, Counters, Fate, Interval, Payload, SAMPLE_RATE};
+use crate::base::Mono;
+use crate::limits::{AHEAD_MAX, DRIFT_CORRECT, DRIFT_FORCE, INTERVALS_PENDING_MAX, SOURCES_MAX};
+use crate::rtp::{Packet, Reception, ReportBlock, Seen, Sequence};
+
+/// Anchors of a track that its report keeps.
+pub const ANCHORS_KEPT_MAX: usize = 64;
+/// Timestamp steps may differ from the arrival by this much without being a jump: 200 ms.
+const JUMP_TOLERANCE: i64 = 1600;
+/// A source whose packets have all come too late for this long is anchored anew: 500 ms. A burst after a stall is over sooner.
+const LATE_RUN: u64 = 4000;
+/// Audio packets whose smallest delay makes one drift measurement: 8 s at 20 ms.
+const DRIFT_WINDOW: u32 = 400;
+/// A gap long enough to put a drifted clock right in it: 10 ms.
+const NATURAL_GAP: i64 = 80;
+/// A source silent for this long may make room for another: 1 s.
+const SOURCE_IDLE: u64 = 8000;
+
+const fn samples(duration: std::time::Duration) -> i64 {
+    (duration.as_millis() * 8) as i64
+}
+
+/// Where a source was laid on the timeline.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
+pub struct Anchor {
+    /// The source.
+    pub ssrc: u32,
+    /// Its RTP timestamp ...
+    pub timestamp: u32,
+    /// ... and the position of that sample.
+    pub position: u64,
+}
+
+/// What the track says to a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Audio that begins at this position; it may lie before the start of the timeline.
+    Audio {
+        /// Samples since the start of the recording session.
+        position: i64,
+    },
+    /// Nothing to place.
+    Done(Fate),
+}
+
+/// The last audio packet in order, to measure the next against.
+#[derive(Clone, Copy)]
+struct Step {
+    extended: u64,
+    timestamp: i64,
+    arrival: i64,
+    samples: i64,
+}
+
+/// One SSRC.
+struct Source {
+    ssrc: u32,
+    sequence: Sequence,
+    /// The first number of it that came, and what RFC 3550 counts for its reports.
+    first_extended: u64,
+    reception: Option<Reception>,
+    /// Position minus extended timestamp; `None` until the first audio packet.
+    offset: Option<i64>,
+    last: Option<Step>,
+    last_arrival: u64,
+    /// Arrival of the first of the packets that were late without a break.
+    late_since: Option<u64>,
+    /// Largest (position - arrival) of the running drift window, and packets in it.
+    lead: i64,
+    measured: u32,
+    /// The lead of the first window: what later ones are compared with.
+    lead_at_first: Option<i64>,
+    /// How far the clock has drifted, not yet put right.
+    drift: i64,
+}
+
+/// Why the stretch up to the next audio packet will be silent, as far as seen.
+#[derive(Clone, Copy, Default)]
+struct Reason {
+    missing: u32,
+    noise: bool,
+    event: bool,
+    held: bool,
+    anchored: Option<Cause>,
+}
+
+impl Reason {
+    fn cause(&self) -> Cause {
+        match self.anchored {
+            _ if self.held => Cause::Hold,
+            Some(cause) => cause,
+            None if self.missing > 0 => Cause::Loss,
+            None if self.event => Cause::TelephoneEvent,
+            None if self.noise => Cause::ComfortNoise,
+            None => Cause::Silence,
+        }
+    }
+}
+
+/// One track of a call.
+pub struct Track {
+    number: u8,
+    sources: Vec<Source>,
+    /// First position after all audio seen so far.
+    frontier: u64,
+    first: Option<u64>,
+    held: bool,
+    reason: Reason,
+    /// Gaps whose cause is known and that are not sealed yet, in order; a reordered packet may still fill them.
+    explained: VecDeque<Interval>,
+    /// A sealed stretch whose cause the next packet will tell.
+    open: Option<(u64, u64)>,
+    /// Stretches for the control core to take.
+    settled: VecDeque<Interval>,
+    anchors: Vec<Anchor>,
+    /// The ledger.
+    pub counters: Counters,
+}
+
+impl Track {
+    /// Track `number` (its channel, from 0) of a call that starts now.
+    pub fn new(number: u8) -> Track {
+        Track {
+            number,
+            sources: Vec::with_capacity(SOURCES_MAX),
+            frontier: 0,
+            first: None,
+            held: false,
+            reason: Reason::default(),
+            explained: VecDeque::with_capacity(INTERVALS_PENDING_MAX),
+            open: None,
+            settled: VecDeque::with_capacity(INTERVALS_PENDING_MAX),
+            anchors: Vec::with_capacity(ANCHORS_KEPT_MAX),
+            counters: Counters::default(),
+        }
+    }
+
+    /// First position after all audio seen so far.
+    pub fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// Position of the first audio sample.
+    pub fn first(&self) -> Option<u64> {
+        self.first
+    }
+
+    /// Where sources were laid on the timeline, the first [`ANCHORS_KEPT_MAX`].
+    pub fn anchors(&self) -> &[Anchor] {
+        &self.anchors
+    }
+
+    /// The client has put the stream on hold, or taken it off (RFC 3264 section 8.4). Audio that comes all the same is recorded.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+        self.reason.held |= held;
+    }
+
+    /// Where the samples of a packet belong that came at the instant `at`, which is the position `arrival` on the timeline.
+    ///
+    /// Counts nothing: the shard counts the packet under one [`Fate`] when it knows what became of it.
+    pub fn receive(&mut self, packet: &Packet<'_>, payload: Payload, (at, arrival): (Mono, u64)) -> Verdict {
+        let length = packet.payload.len() as u64;
+        let Some(index) = self.source(packet.ssrc, arrival) else {
+            return Verdict::Done(Fate::SourceBudget);
+        };
+        let source = &mut self.sources[index];
+        source.last_arrival = arrival;
+        let seen = source.sequence.observe(packet.sequence);
+        let fresh = source.reception.is_none();
+        let (extended, in_order) = match seen {
+            Seen::Duplicate => return Verdict::Done(Fate::Duplicate),
+            Seen::Old { extended } => {
+                // Overtaken by a later one and held for lost since, unless it is older than the first.
+                if extended > source.first_extended {
+                    self.counters.lost = self.counters.lost.saturating_sub(1);
+                }
+                (extended, false)
+            }
+            Seen::New { extended, ahead } => {
+                let missing = u32::from(ahead.saturating_sub(1));
+                self.counters.lost += u64::from(missing);
+                self.reason.missing = self.reason.missing.saturating_add(missing);
+                (extended, true)
+            }
+            Seen::Jump { extended } => (extended, true),
+        };
+        let source = &mut self.sources[index];
+        if fresh || matches!(seen, Seen::Jump { .. }) {
+            source.first_extended = extended;
+            source.reception = Some(Reception::new(extended, SAMPLE_RATE));
+        }
+        if let Some(reception) = &mut source.reception {
+            reception.packet(extended, packet.timestamp, at);
+        }
+        match payload {
+            Payload::ComfortNoise => {
+                self.reason.noise = true;
+                return Verdict::Done(Fate::ComfortNoise);
+            }
+            Payload::TelephoneEvent => {
+                self.reason.event = true;
+                return Verdict::Done(Fate::TelephoneEvent);
+            }
+            Payload::Pcmu | Payload::Pcma if length == 0 => return Verdict::Done(Fate::Empty),
+            Payload::Pcmu | Payload::Pcma => {}
+        }
+        let timestamp = self.sources[index].extend(packet.timestamp);
+        let step = Step { extended, timestamp, arrival: arrival as i64, samples: length as i64 };
+        let position = if in_order {
+            self.in_order(index, step, packet.marker, matches!(seen, Seen::Jump { .. }))
+        } else {
+            // A source whose first packets were not audio has no anchor yet: its first audio sets it.
+            let offset = self.sources[index].offset;
+            timestamp
+                + offset.unwrap_or_else(|| self.anchor(index, step, Cause::SourceChange, arrival as i64))
+        };
+        self.cover(position, length);
+        Verdict::Audio { position }
+    }
+
+    /// The window had sealed `[start, end)` of a packet before it came.
+    pub fn late(&mut self, start: u64, end: u64) {
+        let interval =
+            Interval { track: self.number, start, end, cause: Cause::Late, packets: 0, merged: false };
+        self.settle(interval);
+    }
+
+    /// A whole packet of `ssrc` was late (`true`) or was not.
+    pub fn late_run(&mut self, ssrc: u32, late: bool) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
+            source.late_since = if late { source.late_since.or(Some(source.last_arrival)) } else { None };
+        }
+    }
+
+    /// There was no room for `[start, end)` of a packet.
+    pub fn overflow(&mut self, start: u64, end: u64) {
+        self.explain(Interval {
+            track: self.number,
+            start,
+            end,
+            cause: Cause::Overflow,
+            packets: 0,
+            merged: false,
+        });
+    }
+
+    /// `[from, to)` has been sealed without audio. Called in the order of the timeline.
+    pub fn uncovered(&mut self, mut from: u64, to: u64) {
+        while from < to {
+            while self.explained.front().is_some_and(|gap| gap.end <= from) {
+                self.explained.pop_front();
+            }
+            let end = match self.explained.front_mut() {
+                Some(gap) if gap.start <= from => {
+                    // What was filled meanwhile takes its share of the missing packets with it.
+                    gap.split_off(from);
+                    let part = gap.split_off(to.min(gap.end));
+                    self.settle(part);
+                    part.end
+                }
+                Some(gap) => {
+                    let end = gap.start.min(to);
+                    self.unexplained(from, end);
+                    end
+                }
+                None => {
+                    self.unexplained(from, to);
+                    to
+                }
+            };
+            from = end;
+        }
+    }
+
+    /// A sender report of `ssrc` came, with this NTP time.
+    pub fn sender_report(&mut self, ssrc: u32, ntp: u64, at: Mono) {
+        let source = self.sources.iter_mut().find(|source| source.ssrc == ssrc);
+        if let Some(reception) = source.and_then(|source| source.reception.as_mut()) {
+            reception.sender_report(ntp, at);
+        }
+    }
+
+    /// The report blocks to send now, one per source heard since the last (RFC 3550 section 6.4.2).
+    pub fn report(&mut self, now: Mono, heard_since: u64, mut block: impl FnMut(ReportBlock)) {
+        for source in self.sources.iter_mut().filter(|source| source.last_arrival >= heard_since) {
+            if let Some(reception) = &mut source.reception {
+                block(reception.report(source.ssrc, now));
+            }
+        }
+    }
+
+    /// The call has ended: what was waiting for a next packet is settled.
+    pub fn finish(&mut self) {
+        if let Some((start, end)) = self.open.take() {
+            let cause = if self.held { Cause::Hold } else { Cause::NoMedia };
+            self.settle(Interval { track: self.number, start, end, cause, packets: 0, merged: false });
+        }
+    }
+
+    /// Hands out the oldest settled stretch if `take` accepts it.
+    pub fn take_settled(&mut self, mut take: impl FnMut(Interval) -> bool) {
+        while let Some(interval) = self.settled.front() {
+            if !take(*interval) {
+                return;
+            }
+            self.settled.pop_front();
+        }
+    }
+
+    /// The source of `ssrc`, a new one if need be and there is room: one that has been silent makes room.
+    fn source(&mut self, ssrc: u32, arrival: u64) -> Option<usize> {
+        if let Some(index) = self.sources.iter().position(|source| source.ssrc == ssrc) {
+            return Some(index);
+        }
+        if self.sources.len() >= SOURCES_MAX {
+            let oldest = (0..self.sources.len()).min_by_key(|&index| self.sources[index].last_arrival)?;
+            if self.sources[oldest].last_arrival + SOURCE_IDLE > arrival {
+                return None;
+            }
+            self.sources.swap_remove(oldest);
+        }
+        self.sources.push(Source::new(ssrc, arrival));
+        Some(self.sources.len() - 1)
+    }
+
+    /// The position of an audio packet that advances its source.
+    fn in_order(&mut self, index: usize, step: Step, marker: bool, restarted: bool) -> i64 {
+        let source = &self.sources[index];
+        let position = match (source.offset, source.last) {
+            (Some(offset), Some(last)) => {
+                let follows = last.follows(&step, restarted);
+                let position = step.timestamp + offset;
+                if !follows {
+                    // The source itself goes on without a break: so does its audio, if that is near where it arrives.
+                    let next = last.timestamp
+                        + offset
+                        + last.samples * (step.extended.saturating_sub(last.extended)) as i64;
+                    let near = !restarted && (next - step.arrival).abs() <= JUMP_TOLERANCE;
+                    let at = if near { next } else { step.arrival };
+                    step.timestamp + self.anchor(index, step, Cause::SourceChange, at)
+                } else if position - step.arrival > samples(AHEAD_MAX) || source.late_for() >= LATE_RUN {
+                    step.timestamp + self.anchor(index, step, Cause::Drift, step.arrival)
+                } else {
+                    self.drifted(index, step, position, marker)
+                }
+            }
+            _ => {
+                let first = self.first.is_none();
+                let cause = if first { Cause::NoMedia } else { Cause::SourceChange };
+                step.timestamp + self.anchor(index, step, cause, step.arrival)
+            }
+        };
+        let source = &mut self.sources[index];
+        source.last = Some(step);
+        source.measure(position - step.arrival);
+        position
+    }
+
+    /// Puts a drifted clock right, in a gap if there is one, at once if it has drifted far.
+    fn drifted(&mut self, index: usize, step: Step, position: i64, marker: bool) -> i64 {
+        let drift = self.sources[index].drift;
+        let natural = marker || position - self.frontier as i64 >= NATURAL_GAP;
+        let due = drift.abs() >= samples(DRIFT_FORCE) || (natural && drift.abs() >= samples(DRIFT_CORRECT));
+        if !due {
+            return position;
+        }
+        self.sources[index].drift = 0;
+        step.timestamp + self.anchor(index, step, Cause::Drift, position - drift)
+    }
+
+    /// Lays the source's timestamp of `step` on `at`, or right behind the audio that is already there if that is near; returns
+    /// the new offset.
+    fn anchor(&mut self, index: usize, step: Step, cause: Cause, at: i64) -> i64 {
+        let frontier = self.frontier as i64;
+        let behind = frontier - at;
+        let position = if (1..=JUMP_TOLERANCE).contains(&behind) { frontier } else { at }.max(0);
+        self.reason.anchored.get_or_insert(cause);
+        self.counters.anchors += 1;
+        let source = &mut self.sources[index];
+        source.offset = Some(position - step.timestamp);
+        source.late_since = None;
+        source.forget_measurements();
+        if self.anchors.len() < ANCHORS_KEPT_MAX {
+            let timestamp = step.timestamp as u32;
+            self.anchors.push(Anchor { ssrc: source.ssrc, timestamp, position: position as u64 });
+        }
+        position - step.timestamp
+    }
+
+    /// Notes that `[position, position + length)` holds audio, and why what lies between it and the frontier does not.
+    fn cover(&mut self, position: i64, length: u64) {
+        let end = (position + length as i64).max(0) as u64;
+        let start = position.max(0) as u64;
+        if end <= start {
+            return;
+        }
+        self.first = Some(self.first.map_or(start, |first| first.min(start)));
+        if end <= self.frontier {
+            return;
+        }
+        if start > self.frontier {
+            self.gap(start);
+        }
+        self.frontier = end;
+        self.reason = Reason { held: self.held, ..Reason::default() };
+        self.open = self.open.filter(|open| open.1 > end).map(|open| (open.0.max(end), open.1));
+    }
+
+    /// The next audio begins at `start`, behind the frontier: the stretch between has its cause now.
+    fn gap(&mut self, start: u64) {
+        let cause = self.reason.cause();
+        let packets = if cause == Cause::Loss { self.reason.missing } else { 0 };
+        let mut gap =
+            Interval { track: self.number, start: self.frontier, end: start, cause, packets, merged: false };
+        let Some(open) = self.open else {
+            return self.explain(gap);
+        };
+        // What is sealed is settled, the rest waits to be filled or sealed.
+        let sealed = gap.split_off(open.1.clamp(gap.start, gap.end));
+        if sealed.samples() > 0 {
+            self.settle(sealed);
+        }
+        if gap.samples() > 0 {
+            self.explain(gap);
+        }
+    }
+
+    /// Queues a gap whose cause is known until it is sealed.
+    fn explain(&mut self, gap: Interval) {
+        let full = self.explained.len() >= INTERVALS_PENDING_MAX;
+        match self.explained.back_mut() {
+            Some(last) if gap.start < last.end => {}
+            Some(last) if last.end == gap.start && last.cause == gap.cause => {
+                last.end = gap.end;
+                last.packets = last.packets.saturating_add(gap.packets);
+            }
+            Some(last) if full => {
+                // Only a flood of gaps within one window comes here: the later of two neighbours lends its end.
+                last.end = gap.end;
+                last.packets = last.packets.saturating_add(gap.packets);
+                last.merged = true;
+            }
+            _ => self.explained.push_back(gap),
+        }
+    }
+
+    /// A sealed stretch whose cause nobody has told yet.
+    fn unexplained(&mut self, from: u64, to: u64) {
+        if to <= self.frontier {
+            // Between packets of two sources whose gap was claimed by one of them.
+            let cause = Cause::SourceChange;
+            return self.settle(Interval {
+                track: self.number,
+                start: from,
+                end: to,
+                cause,
+                packets: 0,
+                merged: false,
+            });
+        }
+        self.open = match self.open {
+            Some((start, end)) if end == from => Some((start, to)),
+            Some((start, end)) => {
+                let cause = Cause::NoMedia;
+                self.settle(Interval { track: self.number, start, end, cause, packets: 0, merged: false });
+                Some((from, to))
+            }
+            None => Some((from, to)),
+        };
+    }
+
+    fn settle(&mut self, interval: Interval) {
+        let full = self.settled.len() >= INTERVALS_PENDING_MAX;
+        match self.settled.back_mut() {
+            Some(last) if last.end == interval.start && last.cause == interval.cause => {
+                last.end = interval.end;
+                last.packets = last.packets.saturating_add(interval.packets);
+            }
+            Some(last) if full => {
+                last.start = last.start.min(interval.start);
+                last.end = last.end.max(interval.end);
+                last.packets = last.packets.saturating_add(interval.packets);
+                last.merged = true;
+            }
+            _ => self.settled.push_back(interval),
+        }
+    }
+}
+
+impl Step {
+    /// Whether `next` is where this source's clock says it should be: by its sequence numbers or by its arrival.
+    fn follows(&self, next: &Step, restarted: bool) -> bool {
+        let timestamps = next.timestamp - self.timestamp;
+        let arrivals = next.arrival - self.arrival;
+        if (timestamps - arrivals).abs() <= JUMP_TOLERANCE {
+            return true;
+        }
+        let packets = next.extended.saturating_sub(self.extended) as i64;
+        let expected = packets.saturating_mul(self.samples);
+        !restarted && (timestamps - expected).abs() <= expected / 2 + self.samples
+    }
+}
+
+impl Source {
+    fn new(ssrc: u32, arrival: u64) -> Source {
+        Source {
+            ssrc,
+            sequence: Sequence::new(),
+            first_extended: 0,
+            reception: None,
+            offset: None,
+            last: None,
+            last_arrival: arrival,
+            late_since: None,
+            lead: i64::MIN,
+            measured: 0,
+            lead_at_first: None,
+            drift: 0,
+        }
+    }
+
+    /// The RTP timestamp without its wrap (RFC 3550 section 5.1), near the last one seen.
+    fn extend(&self, timestamp: u32) -> i64 {
+        match self.last {
+            Some(last) => last.timestamp + i64::from(timestamp.wrapping_sub(last.timestamp as u32) as i32),
+            None => i64::from(timestamp),
+        }
+    }
+
+    fn late_for(&self) -> u64 {
+        self.late_since.map_or(0, |since| self.last_arrival.saturating_sub(since))
+    }
+
+    /// Minimum-delay filter: the packet that waited least in the network tells how the two clocks stand.
+    fn measure(&mut self, lead: i64) {
+        self.lead = self.lead.max(lead);
+        self.measured += 1;
+        if self.measured < DRIFT_WINDOW {
+            return;
+        }
+        match self.lead_at_first {
+            None => self.lead_at_first = Some(self.lead),
+            Some(first) => self.drift = self.lead - first,
+        }
+        (self.lead, self.measured) = (i64::MIN, 0);
+    }
+
+    fn forget_measurements(&mut self) {
+        (self.lead, self.measured, self.lead_at_first, self.drift) = (i64::MIN, 0, None, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A track under test: packets of 160 samples, sealed by hand.
+    struct Bench {
+        track: Track,
+        sealed: u64,
+        covered: Vec<(u64, u64)>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            Bench { track: Track::new(0), sealed: 0, covered: Vec::new() }
+        }
+
+        fn packet(&mut self, sequence: u16, timestamp: u32, arrival: u64) -> Option<i64> {
+            self.packet_of(7, sequence, timestamp, arrival)
+        }
+
+        fn packet_of(&mut self, ssrc: u32, sequence: u16, timestamp: u32, arrival: u64) -> Option<i64> {
+            let packet = Packet {
+                payload_type: 0,
+                marker: false,
+                sequence,
+                timestamp,
+                ssrc,
+                csrc: &[],
+                extension: None,
+                payload: &[0; 160],
+            };
+            match self.track.receive(&packet, Payload::Pcmu, (Mono(arrival * 125_000), arrival)) {
+                Verdict::Audio { position } => {
+                    self.covered.push((position as u64, position as u64 + 160));
+                    Some(position)
+                }
+                Verdict::Done(_) => None,
+            }
+        }
+
+        /// Seals up to `to` as the window would: every uncovered stretch is told.
+        fn seal(&mut self, to: u64) {
+            self.covered.sort_unstable();
+            let mut at = self.sealed;
+            for &(start, end) in &self.covered {
+                if start > at && start < to {
+                    self.track.uncovered(at, start);
+                }
+                at = at.max(end);
+            }
+            if at < to {
+                self.track.uncovered(at, to);
+            }
+            self.sealed = to;
+        }
+
+        fn settled(&mut self) -> Vec<(u64, u64, Cause, u32)> {
+            let mut all = Vec::new();
+            self.track.take_settled(|interval| {
+                all.push((interval.start, interval.end, interval.cause, interval.packets));
+                true
+            });
+            all
+        }
+    }
+
+    #[test]
+    fn timestamps_carry_a_source_on_from_where_it_arrived() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.packet(10, 4_294_967_200, 400), Some(400));
+        // 25 ms late, and across the wrap of both counters: the place follows from the timestamp alone.
+        assert_eq!(bench.packet(11, 64, 760), Some(560));
+        assert_eq!(bench.packet(12, 224, 720), Some(720));
+        assert_eq!(bench.track.first(), Some(400));
+        assert_eq!(bench.track.frontier(), 880);
+    }
+
+    #[test]
+    fn a_lost_packet_is_its_interval_and_a_reordered_one_is_none() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        bench.packet(4, 480, 480);
+        assert_eq!(bench.track.counters.lost, 2);
+        bench.packet(3, 320, 490);
+        assert_eq!(bench.track.counters.lost, 1);
+        bench.seal(640);
+        assert_eq!(bench.settled(), [(160, 320, Cause::Loss, 1)]);
+    }
+
+    #[test]
+    fn silence_without_a_missing_number_is_not_loss() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        bench.packet(2, 8000, 8000);
+        bench.seal(8160);
+        assert_eq!(bench.settled(), [(160, 8000, Cause::Silence, 0)]);
+    }
+
+    #[test]
+    fn a_gap_sealed_before_its_end_is_known_gets_the_cause_that_the_next_packet_tells() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        bench.seal(4080);
+        assert_eq!(bench.settled(), []);
+        bench.packet(51, 8000, 8000);
+        bench.seal(8160);
+        assert_eq!(bench.settled(), [(160, 8000, Cause::Loss, 49)]);
+    }
+
+    #[test]
+    fn hold_is_the_cause_of_a_gap_in_which_the_stream_was_held() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        bench.track.hold(true);
+        bench.seal(4080);
+        bench.track.hold(false);
+        bench.packet(2, 6400, 6400);
+        bench.seal(6560);
+        assert_eq!(bench.settled(), [(160, 6400, Cause::Hold, 0)]);
+        bench.track.hold(true);
+        bench.seal(8000);
+        bench.track.finish();
+        assert_eq!(bench.settled(), [(6560, 8000, Cause::Hold, 0)]);
+    }
+
+    #[test]
+    fn a_new_source_begins_where_it_arrives_but_not_over_the_old_one() {
+        let mut bench = Bench::new();
+        bench.packet_of(7, 1, 0, 0);
+        bench.packet_of(7, 2, 160, 160);
+        assert_eq!(bench.packet_of(8, 900, 123_456, 300), Some(320));
+        assert_eq!(bench.packet_of(9, 5, 5, 9000), Some(9000));
+        bench.seal(9160);
+        assert_eq!(
+            bench.settled(),
+            [(0, 0, Cause::NoMedia, 0); 0]
+                .into_iter()
+                .chain([(480, 9000, Cause::SourceChange, 0)])
+                .collect::<Vec<_>>()
+        );
+        assert_eq!(bench.track.anchors().len(), 3);
+    }
+
+    #[test]
+    fn a_timestamp_jump_in_an_unbroken_stream_leaves_no_gap() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        bench.packet(2, 160, 160);
+        assert_eq!(bench.packet(3, 1_000_000, 330), Some(320));
+        assert_eq!(bench.packet(4, 1_000_160, 480), Some(480));
+        bench.seal(640);
+        assert_eq!(bench.settled(), []);
+    }
+
+    #[test]
+    fn a_burst_after_a_stall_is_not_taken_for_a_jump() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        for i in 1..50u16 {
+            let place = bench.packet(1 + i, u32::from(i) * 160, 8000);
+            assert_eq!(place, Some(i64::from(i) * 160));
+            bench.track.late_run(7, true);
+        }
+    }
+
+    #[test]
+    fn a_source_that_stays_late_is_anchored_anew() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        let mut last = 0;
+        for i in 1..60u16 {
+            // 180 ms slower from one packet to the next: inside the jump tolerance, yet always sealed already.
+            last = bench.packet(1 + i, u32::from(i) * 160, u64::from(i) * 160 + 1440).unwrap();
+            bench.track.late_run(7, last < i64::from(i) * 160 + 1440);
+        }
+        assert_eq!(last, 59 * 160 + 1440);
+        assert_eq!(bench.track.counters.anchors, 2);
+    }
+
+    #[test]
+    fn a_drifting_clock_is_put_right_and_counted() {
+        let mut bench = Bench::new();
+        let mut worst = 0;
+        for i in 0..60_000u64 {
+            // 500 ppm slow: 100 ms of the source are 100.05 ms of ours.
+            let arrival = i * 160 + i * 160 / 2000;
+            let position = bench.packet(i as u16, (i * 160) as u32, arrival).unwrap();
+            worst = worst.max((arrival as i64 - position).abs());
+        }
+        assert!(worst < samples(DRIFT_FORCE) + 200, "{worst} samples apart");
+        assert!((2..10).contains(&bench.track.counters.anchors), "{} anchors", bench.track.counters.anchors);
+    }
+
+    #[test]
+    fn sources_beyond_the_budget_are_refused_until_one_falls_silent() {
+        let mut bench = Bench::new();
+        for ssrc in 0..SOURCES_MAX as u32 {
+            assert!(bench.packet_of(ssrc, 1, 0, 0).is_some());
+        }
+        assert_eq!(bench.packet_of(99, 1, 0, 100), None);
+        assert!(bench.packet_of(99, 2, 0, 100 + SOURCE_IDLE).is_some());
+    }
+}
