@@ -1,5 +1,14 @@
 //! Block 0: one JSON object in the first 4,096 bytes of a sealed file, padded with spaces and a final newline,
 //! so that `head -c 4096 FILE` shows it. Not secret; holds no personal data.
+//!
+//! What changes while a file lives stands first, padded with spaces to 512 bytes, and the rest after it:
+//!
+//! ```text
+//!   0                                                          512                                   4095
+//!   | {"format":..,"version":1,..,"state":..,"closing":..,     | "tenant":..,"audio":..,"keys":[..]} | newline
+//! ```
+//! A disk writes at least 512 bytes in one piece, so a block 0 that is closed when the power fails reads as open or as closed,
+//! never as neither: the wrapped keys are not touched.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +20,8 @@ use crate::media::SampleFormat;
 pub const FORMAT: &str = "tapehead-sealed";
 /// The version of the format that this code writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
+/// The least that a disk writes in one piece.
+const LIVING_BYTES: usize = 512;
 /// The stream after block 0, in Tink's words: key type, hash of the derivation, size of the derived key, size of a ciphertext segment.
 pub const CIPHER: &str = "AES256_GCM_HKDF_4KB/SHA256";
 
@@ -72,7 +83,7 @@ pub struct Closing {
 }
 
 /// Block 0.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
 pub struct Block0 {
     /// Always `tapehead-sealed`.
     pub format: String,
@@ -97,8 +108,44 @@ pub struct Block0 {
     /// How far the file has come.
     pub state: State,
     /// Known at the end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub closing: Option<Closing>,
+}
+
+/// The members in the first 512 bytes: of bounded length, among them all that change while a file lives.
+#[derive(Serialize)]
+struct Living<'a> {
+    format: &'a str,
+    version: u32,
+    kind: Kind,
+    recording: RecordingId,
+    segment: SegmentNumber,
+    state: State,
+    closing: Option<Closing>,
+}
+
+impl<'a> From<&'a Block0> for Living<'a> {
+    fn from(block0: &'a Block0) -> Living<'a> {
+        let &Block0 { ref format, version, kind, recording, segment, state, closing, .. } = block0;
+        Living { format, version, kind, recording, segment, state, closing }
+    }
+}
+
+/// The members after them.
+#[derive(Serialize)]
+struct Fixed<'a> {
+    tenant: &'a str,
+    started: &'a str,
+    cipher: &'a str,
+    audio: Option<AudioParams>,
+    keys: &'a [WrappedKey],
+}
+
+impl<'a> From<&'a Block0> for Fixed<'a> {
+    fn from(block0: &'a Block0) -> Fixed<'a> {
+        let &Block0 { ref tenant, ref started, ref cipher, audio, ref keys, .. } = block0;
+        Fixed { tenant, started, cipher, audio, keys }
+    }
 }
 
 /// Why 4,096 bytes are not a block 0, or a block 0 is not 4,096 bytes.
@@ -183,12 +230,19 @@ impl Block0 {
 
     /// The block as it stands on disk.
     pub fn encode(&self) -> Result<[u8; BLOCK0_BYTES], Block0Error> {
-        let json = serde_json::to_vec(self).map_err(|why| Block0Error::Malformed(why.to_string()))?;
-        if json.len() >= BLOCK0_BYTES {
-            return Err(Block0Error::TooLong(json.len() + 1));
+        let text =
+            |json: serde_json::Result<Vec<u8>>| json.map_err(|why| Block0Error::Malformed(why.to_string()));
+        let living = text(serde_json::to_vec(&Living::from(self)))?;
+        let fixed = text(serde_json::to_vec(&Fixed::from(self)))?;
+        // Two objects become one: the first loses its brace at the end, the second its brace at the start.
+        let end = LIVING_BYTES + fixed.len() - 1;
+        if living.len() > LIVING_BYTES || end >= BLOCK0_BYTES {
+            return Err(Block0Error::TooLong(end.max(BLOCK0_BYTES) + 1));
         }
         let mut block = [b' '; BLOCK0_BYTES];
-        block[..json.len()].copy_from_slice(&json);
+        block[..living.len()].copy_from_slice(&living);
+        block[living.len() - 1] = b',';
+        block[LIVING_BYTES..end].copy_from_slice(&fixed[1..]);
         block[BLOCK0_BYTES - 1] = b'\n';
         Ok(block)
     }
@@ -278,11 +332,24 @@ mod tests {
     #[test]
     fn a_block_0_that_does_not_fit_is_an_error() {
         let mut block0 = example();
-        let room = BLOCK0_BYTES - 1 - serde_json::to_vec(&block0).unwrap().len();
+        let used = block0.encode().unwrap().trim_ascii_end().len();
+        let room = BLOCK0_BYTES - 1 - used;
         block0.tenant += &"x".repeat(room);
         assert_eq!(Block0::decode(&block0.encode().unwrap()), Ok(block0.clone()));
         block0.tenant.push('x');
         assert_eq!(block0.encode(), Err(Block0Error::TooLong(BLOCK0_BYTES + 1)));
+    }
+
+    #[test]
+    fn closing_changes_the_first_512_bytes_alone() {
+        let mut block0 = example();
+        block0.segment = u32::MAX;
+        let open = block0.encode().unwrap();
+        block0.state = State::Recovered;
+        block0.closing = Some(Closing { frames: SEGMENT_FRAMES_MAX, samples: u64::MAX });
+        let closed = block0.encode().unwrap();
+        assert_eq!(open[LIVING_BYTES..], closed[LIVING_BYTES..]);
+        assert_eq!(Block0::decode(&closed), Ok(block0));
     }
 
     #[test]

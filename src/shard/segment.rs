@@ -1,7 +1,7 @@
 //! One segment: its window, and its file from creation to the durable, renamed end.
 //!
 //! ```text
-//!   create ▸ allocate ▸ block 0 (open) ▸ frames ... ▸ final frame ▸ truncate ▸ sync ▸ frame 0 and block 0 (closed) ▸ sync ▸ rename ▸ close
+//!   create ▸ allocate ▸ block 0 (open) and stream header ▸ frames ... ▸ final frame ▸ truncate ▸ sync ▸ frame 0 and block 0 (closed) ▸ sync ▸ rename ▸ close
 //! ```
 //!
 //! At most one op per file is in flight, so that what is on disk is always a prefix of what was sealed. A failed op is tried again with the
@@ -311,8 +311,13 @@ impl Segment {
         let output = self.output.as_mut()?;
         output.block0.audio = audio;
         output.block0.state = State::Open;
+        let header = output.header;
+        // The stream header goes along, with nothing yet in frame 0 behind it: without its salt `recover` could open no frame.
+        let frame0 = io.blocks.frame_mut(block, TAIL_FRAME0);
+        frame0.fill(0);
+        frame0[..STREAM_HEADER_BYTES].copy_from_slice(&header);
         self.put_block0(block, io);
-        Some((Step::Block0, self.write(block, TAIL_BLOCK0, 1, 0)))
+        Some((Step::Block0, self.write(block, TAIL_BLOCK0, 2, 0)))
     }
 
     fn audio(&self) -> Option<AudioParams> {
