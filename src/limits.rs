@@ -125,6 +125,8 @@ pub const MULTIPART_PARTS_MAX: usize = 32;
 pub const SIP_CONNECTIONS_MAX: usize = 4096;
 /// Transactions alive at once; a request beyond it is answered 503 without state.
 pub const TRANSACTIONS_MAX: usize = 100_000;
+/// Dialogs alive at once; an INVITE beyond it is answered 503.
+pub const DIALOGS_MAX: usize = 200_000;
 /// m-lines of one SDP body.
 pub const SDP_MEDIA_MAX: usize = 64;
 /// Lines of one SDP body.

@@ -8,6 +8,9 @@
 //! named it), authentication, and the meaning of bodies ([`crate::sdp`], [`crate::siprec`]).
 
 pub mod builder;
+pub mod client;
+pub mod endpoint;
+pub mod event;
 pub mod header;
 pub mod lex;
 pub mod malformed;
@@ -15,17 +18,25 @@ pub mod message;
 pub mod method;
 pub mod multipart;
 pub mod name_addr;
+pub mod peer;
+pub mod timers;
 pub mod uri;
 pub mod via;
 
+mod dialog;
 mod framer;
+mod outbound;
+mod server;
 
 pub use builder::{Builder, Reply};
+pub use endpoint::Endpoint;
+pub use event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId};
 pub use framer::{Frame, Framer};
 pub use header::Head;
 pub use malformed::{Malformed, Why};
 pub use message::{CSeq, Message, Start};
 pub use method::Method;
 pub use name_addr::NameAddr;
+pub use peer::{Peer, Transport};
 pub use uri::{Scheme, Uri};
 pub use via::Via;

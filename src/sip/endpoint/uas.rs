@@ -1,0 +1,297 @@
+//! Requests from the peer: which are answered here, which become events, and how those are answered
+//! (RFC 3261 sections 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2).
+
+use super::*;
+use crate::sip::dialog::{Dialog, Unacked};
+use crate::sip::server::Receipt;
+use crate::sip::timers::{Resend, T2};
+use crate::sip::uri::Scheme;
+
+/// Option tags that a peer may require: those we speak, and those that ask nothing of a recorder. Vendors require them in
+/// recording sessions; refusing would lose the recording.
+const KNOWN_OPTIONS: [&str; 16] = [
+    "siprec",
+    "record-aware",
+    "100rel",
+    "timer",
+    "replaces",
+    "resource-priority",
+    "histinfo",
+    "from-change",
+    "path",
+    "outbound",
+    "gruu",
+    "norefersub",
+    "nosub",
+    "tdialog",
+    "privacy",
+    "uui",
+];
+
+/// When a request outside of its turn may be tried again (RFC 3261 section 14.2: 0 to 10 s).
+const TURN: Duration = Duration::from_secs(2);
+/// Retry-After of a full table.
+const OVERLOAD: Duration = Duration::from_secs(5);
+
+impl Endpoint {
+    pub(super) fn on_request(&mut self, now: Mono, from: Peer, message: Message) {
+        if *message.method() == Method::Ack {
+            return self.on_ack(now, message);
+        }
+        let Some(reply) = Reply::new(&message, from.remote) else { return };
+        match self.server.receive(now, &message, from, reply.clone()) {
+            Receipt::New(request) => self.on_new_request(now, from, request, message),
+            Receipt::Retransmission(again) => {
+                self.counters.retransmissions += 1;
+                again.into_iter().for_each(|again| self.send(again));
+            }
+            Receipt::Merged => {
+                self.counters.merged += 1;
+                self.respond_stateless(from, &reply, &Answer::new(482, "Loop Detected"));
+            }
+            Receipt::Full => {
+                self.counters.overload += 1;
+                self.respond_stateless(from, &reply, &Answer::unavailable("Too Many Transactions", OVERLOAD));
+            }
+        }
+    }
+
+    fn on_new_request(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
+        if *message.method() == Method::Cancel {
+            self.on_cancel(now, request, &message);
+        } else if let Some(answer) = refusal(&message) {
+            self.refuse(now, request, answer);
+        } else if message.to().tag().is_empty() {
+            self.on_outside(now, from, request, message);
+        } else {
+            self.on_inside(now, from, request, message);
+        }
+    }
+
+    /// A request that belongs to no dialog.
+    fn on_outside(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
+        match message.method() {
+            Method::Invite => self.on_invite(now, from, request, message),
+            Method::Options => self.on_options(now, request),
+            Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
+                self.refuse(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+            }
+            Method::Other(_) => self.refuse(now, request, not_implemented()),
+            _ => self.refuse(now, request, Answer::new(405, "Method Not Allowed").header("Allow", ALLOW)),
+        }
+    }
+
+    fn on_invite(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
+        if let Some(after) = self.drain {
+            return self.refuse(now, request, Answer::unavailable("Draining", after));
+        }
+        if self.dialogs.len() >= self.config.dialogs_max {
+            self.counters.overload += 1;
+            return self.answer(now, request, Answer::unavailable("Too Many Dialogs", OVERLOAD));
+        }
+        let tag = self.tag();
+        let mut dialog = Dialog::from_invite(&message, from, tag);
+        dialog.invite_in = Some(request);
+        let dialog = self.dialogs.insert(dialog);
+        self.bind(request, dialog);
+        self.answer(now, request, Answer::new(100, "Trying"));
+        self.event(Event::Invite { dialog, request, message: Box::new(message), from });
+    }
+
+    /// A request that names a dialog by its To tag.
+    fn on_inside(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
+        let found = self.dialogs.find(&message).and_then(|id| Some((id, self.dialogs.dialog(id)?)));
+        let Some((id, dialog)) = found else {
+            return self.refuse(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+        };
+        // RFC 3261 section 12.2.2: a lower number is out of order.
+        let number = message.cseq().number;
+        if dialog.remote_cseq.is_some_and(|last| number < last) {
+            return self.refuse(now, request, Answer::new(500, "CSeq Out of Order"));
+        }
+        dialog.remote_cseq = Some(number);
+        dialog.peer = from;
+        self.bind(request, id);
+        match message.method() {
+            Method::Invite => self.on_reinvite(now, id, request, message),
+            Method::Bye => self.on_bye(now, id, request, message),
+            Method::Options => self.on_options(now, request),
+            // We never send a reliable provisional response, so there is none to acknowledge (RFC 3262 section 3).
+            Method::Prack => self.refuse(now, request, Answer::new(481, "No Such Provisional Response")),
+            Method::Update | Method::Info | Method::Message | Method::Notify => {
+                self.event(Event::InDialog { dialog: id, request, message: Box::new(message) });
+            }
+            _ => self.refuse(now, request, not_implemented()),
+        }
+    }
+
+    /// RFC 3261 section 14.2: one INVITE at a time.
+    fn on_reinvite(&mut self, now: Mono, id: DialogId, request: RequestId, message: Message) {
+        let Some(dialog) = self.dialogs.dialog(id) else { return };
+        if dialog.invite_out.is_some() {
+            return self.refuse(now, request, Answer::new(491, "Request Pending"));
+        }
+        if dialog.invite_in.is_some() || !dialog.confirmed {
+            let seconds = TURN.as_secs().to_string();
+            return self.refuse(
+                now,
+                request,
+                Answer::new(500, "Earlier INVITE Unanswered").header("Retry-After", &seconds),
+            );
+        }
+        dialog.invite_in = Some(request);
+        self.answer(now, request, Answer::new(100, "Trying"));
+        self.event(Event::Reinvite { dialog: id, request, message: Box::new(message) });
+    }
+
+    /// RFC 3261 section 15.1.2; a BYE may come before the ACK and before our answer.
+    fn on_bye(&mut self, now: Mono, id: DialogId, request: RequestId, message: Message) {
+        self.answer(now, request, Answer::ok());
+        let Some(dialog) = self.dialogs.dialog(id) else { return };
+        if let Some(invite) = dialog.invite_in.take() {
+            self.answer(now, invite, Answer::new(487, "Request Terminated"));
+        }
+        // Ours crossed it: the owner hears of its own alone.
+        if self.dialogs.dialog(id).is_some_and(|dialog| !dialog.ending) {
+            self.dialogs.remove(id);
+            self.event(Event::Bye { dialog: id, message: Box::new(message) });
+        } else {
+            self.dialogs.set_unacked(id, None);
+        }
+    }
+
+    /// RFC 3261 section 11.2: what an INVITE would be answered now.
+    fn on_options(&mut self, now: Mono, request: RequestId) {
+        self.counters.options += 1;
+        match self.drain {
+            Some(after) => self.answer(now, request, Answer::unavailable("Draining", after)),
+            None => self.answer(now, request, Answer::ok()),
+        }
+    }
+
+    /// RFC 3261 section 9.2: a CANCEL that comes too late changes nothing.
+    fn on_cancel(&mut self, now: Mono, request: RequestId, message: &Message) {
+        let Some(invite) = self.server.cancelled(message) else {
+            return self.refuse(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+        };
+        let Some((open, dialog)) = self.server.transaction(invite).map(|t| (t.is_open(), t.dialog)) else {
+            return;
+        };
+        dialog.into_iter().for_each(|dialog| self.bind(request, dialog));
+        self.answer(now, request, Answer::ok());
+        let (true, Some(id)) = (open, dialog) else { return };
+        self.answer(now, invite, Answer::new(487, "Request Terminated"));
+        let ended = self.dialogs.dialog(id).is_none();
+        self.event(Event::Cancel { dialog: id, ended });
+    }
+
+    /// An ACK may come from anywhere: only its tags and number count (RFC 3261 section 13.3.1.4).
+    fn on_ack(&mut self, now: Mono, message: Message) {
+        if self.server.acknowledge(now, &message) {
+            return;
+        }
+        let found = self.dialogs.find(&message).and_then(|id| Some((id, self.dialogs.dialog(id)?)));
+        let waited = found
+            .filter(|(_, dialog)| dialog.unacked.as_ref().is_some_and(|u| u.cseq == message.cseq().number));
+        let Some((id, _)) = waited else { return self.stray() };
+        self.dialogs.set_unacked(id, None);
+        self.event(Event::Ack { dialog: id, message: Box::new(message) });
+        self.leave_if_wanted(now, id);
+    }
+
+    /// Answers the request of an event. A provisional answer may be followed by another; after a final one the request is gone.
+    pub fn respond(&mut self, now: Mono, request: RequestId, answer: Answer) -> Result<(), Gone> {
+        let open = self.server.transaction(request).is_some_and(|transaction| transaction.is_open());
+        if !open {
+            return Err(Gone);
+        }
+        self.answer(now, request, answer);
+        Ok(())
+    }
+
+    fn refuse(&mut self, now: Mono, request: RequestId, answer: Answer) {
+        self.counters.refused += 1;
+        self.answer(now, request, answer);
+    }
+
+    fn bind(&mut self, request: RequestId, dialog: DialogId) {
+        if let Some(transaction) = self.server.transaction(request) {
+            transaction.dialog = Some(dialog);
+        }
+    }
+
+    /// Sends an answer through its transaction and draws the consequences for its dialog.
+    fn answer(&mut self, now: Mono, request: RequestId, answer: Answer) {
+        let Some(transaction) = self.server.transaction(request) else { return };
+        let (method, reply, peer) = (transaction.method.clone(), transaction.reply.clone(), transaction.peer);
+        let (id, cseq, contact) = (transaction.dialog, transaction.cseq, transaction.contact.clone());
+        let tag = id.and_then(|id| self.dialogs.dialog(id)).map(|dialog| dialog.local_tag.clone());
+        let tag = tag.unwrap_or_else(|| self.tag());
+        let mut builder = self.response(&reply, &Answer { body: None, ..answer.clone() }, &tag);
+        let success = (200..300).contains(&answer.code);
+        let opens = matches!(method, Method::Invite | Method::Update);
+        if (success || (101..200).contains(&answer.code)) && opens {
+            builder = builder.header("Contact", self.contact(&peer));
+        }
+        if success && (opens || method == Method::Options) {
+            builder = Endpoint::with_capabilities(builder);
+        }
+        if let Some((content_type, body)) = answer.body {
+            builder = builder.body(&content_type, body);
+        }
+        let Some(again) = self.server.respond(now, request, answer.code, builder.finish().into()) else {
+            return;
+        };
+        self.send(again.clone());
+        if let (true, Some(id)) = (answer.code >= 200, id) {
+            self.settle(
+                id,
+                &method,
+                success,
+                contact,
+                Unacked { cseq, again, resend: Resend::until_life(now, T2) },
+            );
+        }
+    }
+
+    /// What a final answer of ours means for its dialog.
+    fn settle(
+        &mut self,
+        id: DialogId,
+        method: &Method,
+        success: bool,
+        contact: Option<String>,
+        unacked: Unacked,
+    ) {
+        let Some(dialog) = self.dialogs.dialog(id) else { return };
+        if success && matches!(method, Method::Invite | Method::Update) {
+            // Target refresh (RFC 3261 section 12.2.2).
+            dialog.target = contact.unwrap_or_else(|| dialog.target.clone());
+        }
+        if *method != Method::Invite {
+            return;
+        }
+        dialog.invite_in = None;
+        if success {
+            dialog.confirmed = true;
+            self.dialogs.set_unacked(id, Some(unacked));
+        } else if !dialog.confirmed {
+            self.dialogs.remove(id);
+        }
+    }
+}
+
+/// What can't be served, whoever asks (RFC 3261 section 8.2.1 to 8.2.2.3).
+fn refusal(message: &Message) -> Option<Answer> {
+    if message.uri().is_some_and(|uri| uri.scheme() == Scheme::Other) {
+        return Some(Answer::new(416, "Unsupported URI Scheme"));
+    }
+    let unknown: Vec<String> =
+        message.require().into_iter().filter(|tag| !KNOWN_OPTIONS.contains(&tag.as_str())).collect();
+    (!unknown.is_empty())
+        .then(|| Answer::new(420, "Bad Extension").header("Unsupported", &unknown.join(", ")))
+}
+
+fn not_implemented() -> Answer {
+    Answer::new(501, "Not Implemented").header("Allow", ALLOW)
+}

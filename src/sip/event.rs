@@ -1,0 +1,237 @@
+//! What goes in and out of an [`super::Endpoint`] besides messages.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::message::Message;
+use super::peer::Peer;
+
+/// A dialog of this endpoint, from its INVITE on (before it has both tags) until its end. Never used again.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct DialogId(pub u64);
+
+/// A request that waits for [`super::Endpoint::respond`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct RequestId(pub u64);
+
+/// Something for the driver to send or for the owner to know.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Send these bytes.
+    Send {
+        /// To whom and through which link.
+        to: Peer,
+        /// Where to connect to if a stream's link is gone (RFC 3261 section 18.2.2).
+        fallback: Option<SocketAddr>,
+        /// One whole message.
+        bytes: Arc<[u8]>,
+    },
+    /// Something happened.
+    Event(Event),
+}
+
+/// What the owner of the endpoint has to know. Where a `request` is given, the owner answers it with
+/// [`super::Endpoint::respond`]; everything else has been answered already.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A new INVITE. 100 has been sent.
+    Invite {
+        /// The dialog it will make, if accepted.
+        dialog: DialogId,
+        /// To be answered.
+        request: RequestId,
+        /// The INVITE.
+        message: Box<Message>,
+        /// Who sent it.
+        from: Peer,
+    },
+    /// An INVITE inside of a dialog. 100 has been sent. Whatever the answer, the dialog lives on.
+    Reinvite {
+        /// The dialog.
+        dialog: DialogId,
+        /// To be answered.
+        request: RequestId,
+        /// The INVITE.
+        message: Box<Message>,
+    },
+    /// The ACK to our 2xx; carries the answer if the offer was ours (RFC 3261 section 13.2.1). Reported once.
+    Ack {
+        /// The dialog.
+        dialog: DialogId,
+        /// The ACK.
+        message: Box<Message>,
+    },
+    /// The peer ended the dialog, which is gone. 200 has been sent. The body may hold the last metadata.
+    Bye {
+        /// The dialog.
+        dialog: DialogId,
+        /// The BYE.
+        message: Box<Message>,
+    },
+    /// The peer took its INVITE back. 200 and 487 have been sent.
+    Cancel {
+        /// The dialog.
+        dialog: DialogId,
+        /// Whether the dialog is gone; not so if a re-INVITE was cancelled.
+        ended: bool,
+    },
+    /// UPDATE, INFO, MESSAGE or NOTIFY inside of a dialog; the message says which.
+    InDialog {
+        /// The dialog.
+        dialog: DialogId,
+        /// To be answered within 32 s.
+        request: RequestId,
+        /// The request.
+        message: Box<Message>,
+    },
+    /// Our 2xx got no ACK within 64*T1. The dialog lives until the owner says [`super::Endpoint::bye`]
+    /// (RFC 3261 section 13.3.1.4 recommends it; for a re-INVITE waiting may be wiser).
+    Timeout {
+        /// The dialog.
+        dialog: DialogId,
+    },
+    /// A provisional response to our INVITE.
+    Progress {
+        /// The dialog.
+        dialog: DialogId,
+        /// The response.
+        message: Box<Message>,
+    },
+    /// A 2xx to our INVITE or re-INVITE. ACK has been sent, unless ours was without an offer: then
+    /// [`super::Endpoint::ack`] sends it with the answer.
+    Accepted {
+        /// The dialog.
+        dialog: DialogId,
+        /// The response.
+        message: Box<Message>,
+    },
+    /// Our INVITE or re-INVITE failed.
+    Refused {
+        /// The dialog; gone unless it was a re-INVITE's.
+        dialog: DialogId,
+        /// The status code; 408 if nothing came.
+        code: u16,
+        /// The response, if one came.
+        message: Option<Box<Message>>,
+    },
+    /// Our BYE is done and the dialog gone, whatever the peer said to it.
+    Closed {
+        /// The dialog.
+        dialog: DialogId,
+        /// The status code; 408 if nothing came.
+        code: u16,
+    },
+}
+
+/// An answer to a request. The endpoint adds Via, From, To with our tag, Call-ID, CSeq, Record-Route, Server, and what the
+/// method asks for: Contact, Allow, Supported, Accept.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub(crate) code: u16,
+    pub(crate) reason: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Option<(String, Vec<u8>)>,
+}
+
+impl Answer {
+    /// An answer with this status line.
+    pub fn new(code: u16, reason: &str) -> Answer {
+        Answer { code, reason: reason.to_owned(), headers: Vec::new(), body: None }
+    }
+
+    /// 200 OK.
+    pub fn ok() -> Answer {
+        Answer::new(200, "OK")
+    }
+
+    /// 503 with the time after which to try again, rounded up to seconds (RFC 3261 section 21.5.4).
+    pub fn unavailable(reason: &str, retry_after: Duration) -> Answer {
+        let seconds = retry_after.as_millis().div_ceil(1000);
+        Answer::new(503, reason).header("Retry-After", &seconds.to_string())
+    }
+
+    /// Adds a header line.
+    #[must_use]
+    pub fn header(mut self, name: &str, value: &str) -> Answer {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub fn body(mut self, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+        self.body = Some((content_type.to_owned(), body.into()));
+        self
+    }
+}
+
+/// What was asked for is not there any more: the request is answered, cancelled or timed out, or the dialog is gone.
+/// Nothing needs to be done about it; an event has told or will tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Gone;
+
+impl std::fmt::Display for Gone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the request is answered or the dialog has ended already")
+    }
+}
+
+impl std::error::Error for Gone {}
+
+/// Who the endpoint is.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Server (in responses) and User-Agent (in requests).
+    pub product: String,
+    /// The user part of our Contact.
+    pub user: String,
+    /// The host, with a port if need be, that Contact and Via show instead of the local address.
+    pub advertised: Option<String>,
+    /// Contact's header parameter: `+sip.srs` for a recorder, `+sip.src` for a recording client (RFC 7866 section 6).
+    pub feature: String,
+    /// Transactions alive at once; further requests are answered 503 without state.
+    pub transactions_max: usize,
+    /// Dialogs alive at once; further INVITEs are answered 503.
+    pub dialogs_max: usize,
+}
+
+impl Config {
+    /// A recorder's.
+    pub fn recorder() -> Config {
+        Config {
+            product: concat!("tapehead/", env!("CARGO_PKG_VERSION")).to_owned(),
+            user: "tapehead".to_owned(),
+            advertised: None,
+            feature: "+sip.srs".to_owned(),
+            transactions_max: crate::limits::TRANSACTIONS_MAX,
+            dialogs_max: crate::limits::DIALOGS_MAX,
+        }
+    }
+
+    /// A recording client's, for the demo, load and tests.
+    pub fn client() -> Config {
+        Config { user: "src".to_owned(), feature: "+sip.src".to_owned(), ..Config::recorder() }
+    }
+}
+
+/// What went by unnoticed by the owner.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counters {
+    /// Malformed messages answered with an error.
+    pub malformed_answered: u64,
+    /// Malformed messages dropped: not answerable.
+    pub malformed_dropped: u64,
+    /// Retransmitted requests absorbed.
+    pub retransmissions: u64,
+    /// Requests answered 503 because a table was full.
+    pub overload: u64,
+    /// Requests that arrived by more than one path (482).
+    pub merged: u64,
+    /// ACKs and responses that belong to nothing.
+    pub stray: u64,
+    /// Requests refused by method, URI, option tag, sequence or dialog.
+    pub refused: u64,
+    /// OPTIONS answered.
+    pub options: u64,
+}
