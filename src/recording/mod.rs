@@ -2,6 +2,7 @@
 //!
 //! Leaves out files (`store`) and encryption (`seal`).
 
+pub mod layout;
 pub mod manifest;
 pub mod wav;
 

@@ -22,6 +22,9 @@ pub struct Metadata {
     pub participants: Vec<Participant>,
     /// Media streams.
     pub streams: Vec<Stream>,
+    /// Who was in which communication session, and when.
+    #[serde(default)]
+    pub presences: Vec<Presence>,
     /// Who sends and receives which stream.
     pub links: Vec<StreamLink>,
     /// What was odd.
@@ -97,6 +100,21 @@ pub struct Name {
     pub name: Option<Redacted<String>>,
 }
 
+/// A participant's time in a communication session (RFC 7865 section 6.6).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Presence {
+    /// The participant's id.
+    pub participant: String,
+    /// The communication session's id.
+    pub session: String,
+    /// When it came, as the client wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// When it left, as the client wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+}
+
 /// A media stream (RFC 7865 section 6.7).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Stream {
@@ -163,6 +181,7 @@ impl Metadata {
                 "session" => self.sessions.push(session(element)),
                 "participant" => self.participant(element),
                 "stream" => self.streams.push(stream(element)),
+                "participantsessionassoc" => self.presences.push(presence(element)),
                 "participantstreamassoc" => self.link(element, &["participant_id", "participant", "id"]),
                 _ if search => self.children(element, true),
                 _ => {}
@@ -212,6 +231,14 @@ impl Metadata {
         add(&mut self.participants, &newer.participants);
         add(&mut self.streams, &newer.streams);
         add(&mut self.links, &newer.links);
+        for theirs in &newer.presences {
+            let same =
+                |p: &&mut Presence| (&p.participant, &p.session) == (&theirs.participant, &theirs.session);
+            match self.presences.iter_mut().find(same) {
+                Some(mine) => mine.until = theirs.until.clone().or(mine.until.take()),
+                None => self.presences.push(theirs.clone()),
+            }
+        }
     }
 
     fn entries(&self) -> usize {
@@ -276,6 +303,15 @@ fn name(element: &Element) -> Name {
     let aor = element.attribute(&["aor"]).or_else(|| element.text_of("aor"));
     let redacted = |text: &str| Redacted::new(text.to_owned());
     Name { aor: aor.map(redacted), name: element.text_of("name").map(redacted) }
+}
+
+fn presence(element: &Element) -> Presence {
+    Presence {
+        participant: id(element, &["participant_id", "participant"]).unwrap_or_default(),
+        session: id(element, &["session_id", "session"]).unwrap_or_default(),
+        from: element.text_of("associate-time").map(str::to_owned),
+        until: element.text_of("disassociate-time").map(str::to_owned),
+    }
 }
 
 fn stream(element: &Element) -> Stream {

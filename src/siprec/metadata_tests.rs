@@ -77,6 +77,10 @@ fn history_grows_and_repeats_are_no_events() {
     history.absorb(&Metadata::read(b"<recording><session session_id='hVpd7YQgRW2nD22h7q60JQ=='><stop-time>T</stop-time></session></recording>"));
     assert_eq!(history.participants, first.participants);
     assert_eq!(history.sessions[0].stop.as_deref(), Some("T"));
+    let left = "<recording><participantsessionassoc participant_id='zSfPoSvdSDCmU3A3TRDxAw==' session_id='s'><disassociate-time>L</disassociate-time></participantsessionassoc></recording>";
+    history.absorb(&Metadata::read(left.as_bytes()));
+    history.absorb(&Metadata::read(left.as_bytes()));
+    assert_eq!((history.presences.len(), history.presences[1].until.as_deref()), (2, Some("L")));
     assert_eq!(history.sessions[0].start, first.sessions[0].start);
 }
 
@@ -120,9 +124,10 @@ proptest! {
             }],
             participants: vec![Participant {
                 id: id.clone(),
-                names: vec![Name { aor: Some(Redacted::new(aor)), name: Some(Redacted::new(name)) }],
+                names: vec![Name { aor: Some(Redacted::new(aor.clone())), name: Some(Redacted::new(name)) }],
             }],
             streams: vec![Stream { id: label.clone(), session: Some(id.clone()), label: Some(label.clone()) }],
+            presences: vec![Presence { participant: id.clone(), session: id.clone(), from: Some(aor.clone()), until: None }],
             links: vec![StreamLink { participant: id, sends: vec![label.clone()], receives: vec![label] }],
             flags: Vec::new(),
         };

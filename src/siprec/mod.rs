@@ -13,7 +13,7 @@ mod xml;
 pub use body::Bodies;
 pub use join::{Join, TrackIdentity, identify};
 pub use metadata::{
-    CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Stream, StreamLink,
+    CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Presence, Stream, StreamLink,
 };
 pub use sign::Sign;
 pub use write::write;

@@ -38,6 +38,14 @@ pub fn write(metadata: &Metadata) -> String {
         stream.label.iter().for_each(|label| element(&mut out, 2, "label", label));
         line(&mut out, 1, "</stream>");
     }
+    for presence in &metadata.presences {
+        let (who, session) = (escape(&presence.participant), escape(&presence.session));
+        let open = format!("<participantsessionassoc participant_id=\"{who}\" session_id=\"{session}\">");
+        line(&mut out, 1, &open);
+        presence.from.iter().for_each(|time| element(&mut out, 2, "associate-time", time));
+        presence.until.iter().for_each(|time| element(&mut out, 2, "disassociate-time", time));
+        line(&mut out, 1, "</participantsessionassoc>");
+    }
     for link in &metadata.links {
         let id = escape(&link.participant);
         line(&mut out, 1, &format!("<participantstreamassoc participant_id=\"{id}\">"));
