@@ -15,6 +15,8 @@
 mod call;
 mod ports;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
