@@ -3,9 +3,9 @@
 //! Start at [`manual`] for how it works. The layers, dependencies pointing down only
 //! (enforced by `tidy.rs`):
 //!
-//! - commands: `cli`
+//! - commands: `cli`, [`demo`]
 //! - drivers, which touch sockets, files, clocks and threads: [`ring`], [`shard`], [`link`],
-//!   [`sys`], `sip_net`, `keys`
+//!   [`sys`], `sip_net`, `keys`, [`src_client`]
 //! - cores, pure functions of their input: [`rtp`], [`sdp`], [`sip`], [`siprec`], [`media`],
 //!   [`seal`], [`recording`], [`control`]
 //! - base: [`limits`], [`config`], [`base`]
@@ -15,6 +15,7 @@ pub mod base;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod demo;
 pub mod keys;
 pub mod limits;
 pub mod link;
@@ -30,6 +31,7 @@ pub mod sim;
 pub mod sip;
 pub mod sip_net;
 pub mod siprec;
+pub mod src_client;
 pub mod sys;
 #[cfg(test)]
 mod tidy;
