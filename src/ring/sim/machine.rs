@@ -58,6 +58,12 @@ pub const EADDRINUSE: Errno = Errno(98);
 pub const EEXIST: Errno = Errno(17);
 /// No such file.
 pub const ENOENT: Errno = Errno(2);
+/// Not a folder.
+pub const ENOTDIR: Errno = Errno(20);
+/// File too large.
+pub const EFBIG: Errno = Errno(27);
+/// Message too long.
+pub const EMSGSIZE: Errno = Errno(90);
 /// Network is unreachable.
 pub const ENETUNREACH: Errno = Errno(101);
 

@@ -96,6 +96,11 @@ impl Disk {
         self.names.get(path).copied()
     }
 
+    /// Whether some name lies in this folder.
+    pub fn is_folder(&self, path: &Path) -> bool {
+        self.names.keys().any(|name| name.parent().is_some_and(|folder| folder.starts_with(path)))
+    }
+
     /// Every name, sorted.
     pub fn names(&self) -> impl Iterator<Item = (&Path, Inode)> {
         self.names.iter().map(|(path, &inode)| (path.as_path(), inode))

@@ -1,19 +1,32 @@
-//! The ring of tests: sockets and files of a simulated machine ([`crate::sim::machine`]), every fault drawn from its seed.
+//! The ring of tests: sockets and files of a simulated machine ([`machine`]), every fault drawn from its seed.
 //!
 //! It also watches the contract from below: bytes of a write that change while it is in flight, slots used twice and blocks never handed over are
-//! violations in the machine's log. Leaves out how datagrams and files behave: that is `sim::net` and `sim::disk`.
+//! violations in the machine's log. Leaves out how datagrams and files behave: that is [`net`] and [`disk`].
+
+pub mod disk;
+pub mod fault;
+pub mod log;
+pub mod machine;
+pub mod net;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use self::disk::{Inode, SECTOR_BYTES};
+use self::machine::{
+    EADDRINUSE, EEXIST, EFBIG, EIO, EMSGSIZE, ENETUNREACH, ENOENT, ENOSPC, ENOTDIR, Machine, Shared,
+};
 use super::{Completion, Errno, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
 use crate::base::Mono;
 use crate::limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES};
-use crate::sim::disk::{Inode, SECTOR_BYTES};
-use crate::sim::machine::{EADDRINUSE, EEXIST, EIO, ENETUNREACH, ENOENT, ENOSPC, Machine, Shared};
 use crate::sys::memory::{BlockIx, BlockPool};
+
+/// Longest UDP payload (RFC 768 over IPv4).
+const UDP_BYTES_MAX: usize = 65_507;
+/// A file grows no further than this.
+const FILE_BYTES_MAX: u64 = 1 << 40;
 
 /// A ring of a simulated machine.
 pub struct SimRing {
@@ -166,9 +179,11 @@ impl SimRing {
         };
         let mut machine = self.machine.borrow_mut();
         let rate = machine.faults().send;
-        if machine.chance(rate) {
+        let too_long = bytes.len() > UDP_BYTES_MAX;
+        if too_long || machine.chance(rate) {
             drop(machine);
-            let trouble = Trouble::SendFailed { socket, errno: ENETUNREACH };
+            let errno = if too_long { EMSGSIZE } else { ENETUNREACH };
+            let trouble = Trouble::SendFailed { socket, errno };
             self.later(Duration::ZERO, Pending::Trouble(trouble));
             return;
         }
@@ -253,6 +268,9 @@ impl SimRing {
         self.unless_failing(|machine| machine.faults().file_eio)?;
         let path = &self.files[file.0 as usize].as_ref().expect("begun above").path;
         let mut machine = self.machine.borrow_mut();
+        if path.ancestors().skip(1).any(|folder| machine.disk.find(folder).is_some()) {
+            return Err(ENOTDIR);
+        }
         if machine.disk_is_full() {
             return Err(ENOSPC);
         }
@@ -289,7 +307,9 @@ impl SimRing {
         let mut machine = self.machine.borrow_mut();
         let part = machine.below((len / SECTOR_BYTES) as u64) as usize * SECTOR_BYTES;
         let (eio, short) = (machine.faults().write_eio, machine.faults().write_short);
-        if machine.disk_is_full() && write.offset + len as u64 > room {
+        if write.offset >= FILE_BYTES_MAX {
+            (Err(EFBIG), 0)
+        } else if machine.disk_is_full() && write.offset + len as u64 > room {
             (Err(ENOSPC), 0)
         } else if machine.chance(eio) || machine.disk_is_broken() {
             (Err(EIO), if machine.chance(500) { part } else { 0 })
@@ -304,6 +324,9 @@ impl SimRing {
         self.require(from.parent() == to.parent(), "a rename leaves its folder");
         self.unless_failing(|machine| machine.faults().file_eio)?;
         let mut machine = self.machine.borrow_mut();
+        if !to.parent().is_some_and(|folder| machine.disk.is_folder(folder)) {
+            return Err(ENOENT);
+        }
         // A repeated rename finds the new name: the first one was done and its folder's sync failed.
         if !machine.disk.rename(from, to) && machine.disk.find(to).is_none() {
             return Err(ENOENT);
@@ -462,5 +485,110 @@ impl Ring for SimRing {
 
     fn name(&self) -> &'static str {
         "sim"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fault::FaultPlan;
+    use super::*;
+    use crate::ring::conformance::{World, conformance_tests};
+
+    struct SimWorld(Shared);
+
+    impl World for SimWorld {
+        type Ring = SimRing;
+
+        fn start(plan: RingPlan, _: &BlockPool) -> (SimWorld, SimRing) {
+            let machine = Machine::new(1, FaultPlan::none(), false).shared();
+            (SimWorld(machine.clone()), SimRing::new(machine, plan))
+        }
+        fn now(&self) -> Mono {
+            self.0.borrow().now()
+        }
+        fn bind_at(&self) -> SocketAddr {
+            "10.0.0.1:0".parse().unwrap()
+        }
+        fn peer(&mut self, peer: usize) -> SocketAddr {
+            let at = SocketAddr::new("10.0.0.2".parse().unwrap(), 5000 + peer as u16);
+            self.0.borrow_mut().net.bind(at);
+            at
+        }
+        fn send(&mut self, peer: usize, to: SocketAddr, bytes: &[u8]) {
+            let (from, now) = (self.peer(peer), self.now());
+            let mut machine = self.0.borrow_mut();
+            machine.net.inject(from, to, bytes, now);
+            machine.net.advance(now);
+        }
+        fn received(&mut self, peer: usize) -> Vec<(SocketAddr, Vec<u8>)> {
+            let (at, now) = (self.peer(peer), self.now());
+            let mut machine = self.0.borrow_mut();
+            machine.net.advance(now);
+            std::iter::from_fn(|| machine.net.receive(at, now))
+                .map(|datagram| (datagram.from, datagram.bytes.to_vec()))
+                .collect()
+        }
+        fn flood(&self) -> usize {
+            FaultPlan::none().socket_queue + 100
+        }
+        fn folder(&self) -> PathBuf {
+            "/recordings".into()
+        }
+        fn file(&mut self, path: &Path) -> Option<Vec<u8>> {
+            let machine = self.0.borrow();
+            machine.disk.find(path).map(|inode| machine.disk.content(inode).to_vec())
+        }
+        fn mode(&mut self, path: &Path) -> u32 {
+            // The simulated disk knows no permissions: what the rule says is all it could say.
+            if self.0.borrow().disk.is_folder(path) { 0o700 } else { 0o600 }
+        }
+        fn failing_offset(&mut self, _: &Path) -> u64 {
+            FILE_BYTES_MAX
+        }
+    }
+
+    conformance_tests!(SimWorld);
+
+    /// A shard reuses a block that it must not have: the ring sees it.
+    #[test]
+    fn bytes_that_change_in_flight_are_a_violation() {
+        let machine = Machine::new(1, FaultPlan::none(), false).shared();
+        let plan = RingPlan { sockets_max: 1, files_max: 1, receive_buffers: 1 };
+        let mut ring = SimRing::new(machine.clone(), plan);
+        let mut blocks = BlockPool::new(1).unwrap();
+        let block = blocks.acquire().unwrap();
+        let pass = |ring: &mut SimRing| {
+            let deadline = machine.borrow().now() + Duration::from_millis(10);
+            ring.drain(deadline, &mut |_, _| {});
+        };
+        ring.submit(Op::Create { file: FileIx(0), path: "/a".into() }, &blocks).unwrap();
+        pass(&mut ring);
+        let write = Op::Write { file: FileIx(0), offset: 0, block, start: 0, len: 4096 };
+        ring.submit(write, &blocks).unwrap();
+        blocks.frame_mut(block, 0)[7] ^= 1;
+        pass(&mut ring);
+        assert_eq!(machine.borrow().log.violations().len(), 1);
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_run() {
+        let run = |seed| {
+            let faults = FaultPlan::drawn(&mut crate::base::Prng::new(seed));
+            let machine = Machine::new(seed, faults, false).shared();
+            let plan = RingPlan { sockets_max: 4, files_max: 4, receive_buffers: 8 };
+            let mut ring = SimRing::new(machine.clone(), plan);
+            let blocks = BlockPool::new(1).unwrap();
+            for file in 0..4 {
+                let path = format!("/{file}").into();
+                let _ = ring.submit(Op::Create { file: FileIx(file), path }, &blocks);
+            }
+            for _ in 0..50 {
+                let deadline = machine.borrow().now() + Duration::from_millis(20);
+                ring.drain(deadline, &mut |_, _| {});
+            }
+            machine.borrow().log.digest()
+        };
+        assert!((0..20).all(|seed| run(seed) == run(seed)));
+        assert_ne!(run(1), run(2));
     }
 }

@@ -28,10 +28,49 @@ pub struct Outgoing {
     pub to: SocketAddr,
     /// What.
     pub bytes: Rc<[u8]>,
+    /// What its sender meant by it.
+    pub label: Label,
     /// Time on the way before any fault.
     pub delay: Duration,
-    /// The network loses it without asking the fault plan.
-    pub doomed: bool,
+}
+
+/// What a datagram is meant to be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Class {
+    /// Audio: samples `index..index + samples` of its stream.
+    Audio {
+        /// Source and timestamp base of the stream.
+        epoch: u8,
+        /// First sample, over all epochs.
+        index: u64,
+        /// How many.
+        samples: u16,
+    },
+    /// RFC 3389.
+    ComfortNoise,
+    /// RFC 4733.
+    Event,
+    /// RTP without a payload.
+    Empty,
+    /// RTCP.
+    Rtcp,
+    /// Neither RTP nor RTCP.
+    Malformed,
+    /// RTP of a type that was not agreed.
+    WrongType,
+    /// Longer than a receive buffer.
+    Oversize,
+}
+
+/// Whose a datagram is, and what it is meant to be.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Label {
+    /// The call's number in the world.
+    pub call: u16,
+    /// The track.
+    pub track: u8,
+    /// What it is.
+    pub class: Class,
 }
 
 /// What became of one datagram that was sent, all copies counted.
@@ -41,8 +80,8 @@ pub struct Sent {
     pub to: SocketAddr,
     /// When.
     pub at: Mono,
-    /// The datagram.
-    pub bytes: Rc<[u8]>,
+    /// What it is meant to be.
+    pub label: Label,
     /// Copies that the network took: one, or two if it doubled it.
     pub copies: u32,
     /// Copies lost on the way.
@@ -228,7 +267,7 @@ impl Net {
         self.book.push(Sent {
             to: outgoing.to,
             at,
-            bytes: outgoing.bytes.clone(),
+            label: outgoing.label,
             copies,
             lost: 0,
             unheard: 0,
@@ -237,7 +276,7 @@ impl Net {
             handed: Vec::new(),
         });
         for _ in 0..copies {
-            if outgoing.doomed || self.prng.chance(self.faults.loss) {
+            if self.prng.chance(self.faults.loss) {
                 self.book[entry].lost += 1;
                 continue;
             }
@@ -304,7 +343,8 @@ mod tests {
             self.left -= 1;
             self.at = self.at + Duration::from_millis(1);
             let bytes = self.left.to_be_bytes()[..].into();
-            out.push(Outgoing { from: self.to, to: self.to, bytes, delay: Duration::ZERO, doomed: false });
+            let label = Label { call: 0, track: 0, class: Class::Rtcp };
+            out.push(Outgoing { from: self.to, to: self.to, bytes, label, delay: Duration::ZERO });
         }
     }
 
