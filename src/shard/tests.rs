@@ -10,10 +10,10 @@ use crate::base::{RecordingId, Wall};
 use crate::link::{ControlEnd, OpenCall, Payload, SegmentPlan, SegmentReport, TrackPlan, TrackReport, link};
 use crate::media::{Cause, Fate, Interval, SampleFormat};
 use crate::ring::sim::SimRing;
+use crate::ring::sim::fault::FaultPlan;
+use crate::ring::sim::machine::{Machine, Shared};
 use crate::rtp;
 use crate::seal::{AudioParams, Block0, DataKey, FrameOpener, State, StreamSeed};
-use crate::sim::fault::FaultPlan;
-use crate::sim::machine::{Machine, Shared};
 
 const CALL: CallId = CallId(1);
 const KEY: [u8; 32] = [9; 32];
