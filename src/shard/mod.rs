@@ -17,6 +17,7 @@ mod ports;
 mod segment;
 #[cfg(test)]
 mod tests;
+mod thread;
 mod window;
 
 use std::collections::{HashMap, VecDeque};
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use call::{Call, Datagram};
 use ports::Ports;
+pub use thread::{ShardThread, spawn};
 use window::Coverage;
 
 use crate::base::Mono;
@@ -196,6 +198,12 @@ impl<R: Ring> Shard<R> {
         }
         core.outbox.append(&mut refused);
         !core.stopped()
+    }
+
+    /// Tells the control core something once the loop has ended.
+    fn say(&mut self, event: Event) {
+        self.core.events.push(event);
+        self.core.events.flush();
     }
 
     /// Blocks of the pool that are free, for tests and the simulator.
