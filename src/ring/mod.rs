@@ -19,14 +19,22 @@
 //! - While a `Write` is in flight the bytes it covers stay as they are; the rest of its block may be filled on.
 //! - `submit` never blocks. `drain` returns at its deadline at the latest, but for the time the callback takes.
 
+mod arrival;
 #[cfg(test)]
 #[path = "conformance_tests.rs"]
-#[allow(dead_code, unused_macros, unused_imports)]
 pub(crate) mod conformance;
+#[cfg(test)]
+#[path = "loopback_tests.rs"]
+mod loopback;
+pub mod poll;
+pub mod probe;
 pub mod sim;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+pub use probe::RingError;
+use probe::reserve_descriptors;
 
 use crate::base::Mono;
 use crate::sys::memory::{BlockIx, BlockPool};

@@ -1,10 +1,11 @@
-//! The system calls that the rest needs, each behind a safe function: memory, clock, entropy, affinity, limits, sockets.
+//! The system calls that the rest needs, each behind a safe function: memory, clock, entropy, affinity, limits, sockets, files.
 //!
 //! With `ring` this is where `unsafe` may be; everything else is safe code.
 
 pub mod affinity;
 pub mod clock;
 pub mod entropy;
+pub mod file;
 pub mod memory;
 pub mod rlimit;
 pub mod socket;
