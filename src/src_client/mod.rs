@@ -2,6 +2,13 @@
 //!
 //! Leaves out what only a border controller needs: it records no one, it plays signals that can be checked to the sample.
 
+pub mod call;
+pub mod line;
 pub mod pace;
 pub mod script;
 pub mod signal;
+
+pub use call::{Call, CallError, Party};
+pub use line::Line;
+pub use script::{Impairment, Script, StreamPlan};
+pub use signal::{Law, Signal};
