@@ -1,1 +1,17 @@
 //! The manual, as rustdoc.
+//!
+//! - [`life_of_a_packet`]: from the wire to the sealed frame
+//! - [`life_of_a_call`]: from INVITE to a recording that is complete
+//! - [`failure_model`]: what may break, what it costs, and where it is written down
+//! - [`operating`]: installing, configuring, watching, recovering
+//! - [`proving`]: what `./check` proves, and how to add to it
+//! - [`glossary`]: the words
+//!
+//! The sealed format is described where it is implemented: [`crate::seal`].
+
+pub mod failure_model;
+pub mod glossary;
+pub mod life_of_a_call;
+pub mod life_of_a_packet;
+pub mod operating;
+pub mod proving;

@@ -1,0 +1,22 @@
+//! Proving: what `./check` runs, what each part proves, and where to add to it.
+//!
+//! | part | proves | add to it |
+//! |---|---|---|
+//! | unit and property tests, beside the code | each core, alone | in the module's `tests` |
+//! | `src/tidy.rs` | layers, banned calls, file headers, lengths | one line in a table |
+//! | `src/ring/conformance*` | that all rings behave alike | one step in the script |
+//! | the simulator, [`crate::sim`] | whole shards under loss, full disks, crashes, from a seed | a fault, a checker, a planted bug |
+//! | `tests/`, end to end | the real binary on real sockets: configuration, calls, hold, errors, shutdown | a test named as a sentence |
+//! | `tests/sipp.rs` with `sipp-scenarios/` | that a client that is not ours is recorded, tone by tone | a scenario |
+//! | `tests/kill.rs` | kill -9 costs at most a second, and recovery says so | |
+//! | `fuzz/` | that no input makes a parser panic | a file in `fuzz_targets` and its `[[bin]]` |
+//! | `benches/` with `--smoke` | that the measured paths still do what they claim | a bench with a smoke value |
+//! | `tapehead demo` | all of it together, sample by sample | |
+//!
+//! `./check quick` is the inner loop. `tapehead vopr SEED` replays one run of the simulator with a full trace. `fuzz/run NAME SECONDS` fuzzes one parser
+//! for as long as you like.
+//!
+//! **A bench** prints its figures, compares against a baseline that does nothing but the bare call, uses a fixed seed, and with `--smoke` runs for a second or two
+//! and fails if its result (not its speed) is off: figures of a busy machine prove nothing.
+//!
+//! **A bug** gets a test that fails without the fix, in the narrowest of the above that can show it.
