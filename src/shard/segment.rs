@@ -233,6 +233,13 @@ impl Segment {
         if self.done || self.in_flight.is_some() || io.now < self.retry_at {
             return;
         }
+        if self.end.is_some() && self.output.is_none() {
+            // The control core owes a plan; it is waited for as long as for a failing disk.
+            self.failing_since.get_or_insert(io.now);
+        }
+        if self.given_up(io.now) && !self.created {
+            return self.release(io);
+        }
         let Some((step, op)) = self.next_op(now_position, io) else { return };
         let flight = match op {
             Op::Write { block, start, len, .. } => {

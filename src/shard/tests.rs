@@ -301,3 +301,17 @@ fn a_call_beyond_the_ports_is_refused_and_leaves_nothing() {
     assert!(refused, "{:?}", world.events);
     world.close();
 }
+
+#[test]
+fn a_segment_whose_plan_never_comes_does_not_keep_its_call_for_ever() {
+    let mut world = World::new();
+    let ports = world.open(1);
+    for i in 0..50u16 {
+        world.packet(ports[0], if i < 40 { 0 } else { 8 }, i, &[i as u8; 160]);
+        world.turn(20);
+    }
+    world.control.commands.push(Command::Close { call: CALL }).ok().unwrap();
+    world.turn(CLOSE_RETRY_MAX.as_millis() as u64);
+    let (segments, ..) = world.close();
+    assert_eq!(segments.iter().map(|s| s.durable.is_ok()).collect::<Vec<_>>(), [true, false]);
+}
