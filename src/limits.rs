@@ -88,6 +88,20 @@ pub const SOURCES_MAX: usize = 4;
 pub const PAYLOAD_TYPES_MAX: usize = 32;
 /// Intervals a track holds in the shard until the control core has taken them; then neighbours are merged.
 pub const INTERVALS_PENDING_MAX: usize = 64;
+/// From the INVITE on, the key provider and the shard have this long together; then the call is answered 503.
+pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// What a 503 asks the client to wait.
+pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// While its intervals change, a call's manifest is written this often at most.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
+/// Recordings that may wait to be finalised before new calls are answered 503.
+pub const FINALISE_BACKLOG_MAX: usize = 10_000;
+/// Header fields of the INVITE that a manifest keeps, besides those it has a member for.
+pub const KEPT_HEADERS_MAX: usize = 64;
+/// Bytes of them.
+pub const KEPT_HEADER_BYTES_MAX: usize = 16 * 1024;
+/// Remarks in a manifest; further ones are only logged.
+pub const NOTES_MAX: usize = 64;
 /// Intervals of a recording in its manifest; beyond it neighbours are merged and the manifest says so.
 pub const INTERVALS_MAX: usize = 20_000;
 /// Segments of one recording.

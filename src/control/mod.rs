@@ -1,1 +1,259 @@
 //! Decisions per call: admission, placement, the life of a recording session. No I/O.
+//!
+//! ```text
+//!   INVITE ─▶ admission ─▶ placement ─▶ data key wrapped ─▶ shard opens ─▶ 200 ─▶ live ─▶ BYE ─▶ shard closes ─▶ finalised
+//!                │             │              │                 │
+//!                └─ 421, 488 ──┴───── 503 + Retry-After ────────┘
+//! ```
+//!
+//! What can't be recorded is not accepted, and metadata never decides. [`Control`] takes SIP events, shard events and time, and gives
+//! [`Action`]s; the driver (`recorder`) carries them out. Nothing here ends a call while its dialog lives: silence is no reason.
+//! Leaves out transactions and dialogs ([`crate::sip`]) and everything done per packet (`shard`).
+
+mod action;
+mod book;
+mod call;
+mod live;
+mod offer;
+mod placement;
+mod refusal;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+pub use action::{Action, Job, Log, Now, Paper, Severity};
+pub use refusal::Refusal;
+
+use crate::base::{Entropy, Mono};
+use crate::link::{CallId, Event as ShardEvent, ShardStats};
+use crate::seal::WrappedKey;
+use crate::sip::{Answer, DialogId, Event as SipEvent};
+use action::Outbox;
+use call::{Call, Phase};
+use placement::Shards;
+
+/// What an operator has decided, as far as it matters here.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// Calls at once.
+    pub calls_max: u32,
+    /// Calls at once on one shard.
+    pub shard_calls_max: u32,
+    /// RTP and RTCP port pairs of each shard.
+    pub shard_pairs: u32,
+    /// Where media is received.
+    pub rtp_bind: IpAddr,
+    /// The address for SDP, if it is not the one that was reached.
+    pub external_address: Option<IpAddr>,
+    /// Folder of the recordings.
+    pub recordings: PathBuf,
+    /// Whose recordings these are.
+    pub tenant: String,
+    /// Record calls without any sign of SIPREC, too.
+    pub any_call: bool,
+}
+
+/// What the driver knows of the world and admission has to ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct World {
+    /// The file system of the recordings has less room than it should.
+    pub disk_low: bool,
+    /// More recordings wait to be finalised than should.
+    pub backlog: bool,
+}
+
+/// The control core.
+pub struct Control<E> {
+    rules: Rules,
+    entropy: E,
+    world: World,
+    draining: bool,
+    shards: Shards,
+    calls: BTreeMap<CallId, Call>,
+    dialogs: BTreeMap<DialogId, CallId>,
+    due: BTreeSet<(Mono, CallId)>,
+    next_call: u64,
+    out: Outbox,
+}
+
+impl<E: Entropy> Control<E> {
+    /// A core for this many shards.
+    pub fn new(rules: Rules, shards: usize, entropy: E) -> Control<E> {
+        let shards = Shards::new(shards, rules.shard_calls_max, rules.shard_pairs);
+        Control {
+            rules,
+            entropy,
+            world: World::default(),
+            draining: false,
+            shards,
+            calls: BTreeMap::new(),
+            dialogs: BTreeMap::new(),
+            due: BTreeSet::new(),
+            next_call: 1,
+            out: Outbox::default(),
+        }
+    }
+
+    /// The next thing to do; to be called until `None` after each of the calls below.
+    pub fn poll(&mut self) -> Option<Action> {
+        self.out.pop()
+    }
+
+    /// When [`Control::tick`] wants to be called, if nothing else happens before.
+    pub fn deadline(&self) -> Option<Mono> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Calls that are not yet over.
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// What each shard said last about itself.
+    pub fn stats(&self) -> impl Iterator<Item = &ShardStats> {
+        self.shards.stats()
+    }
+
+    /// Takes note of the world.
+    pub fn observe(&mut self, world: World) {
+        self.world = world;
+    }
+
+    /// From now on every new call is answered 503.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends every call: BYE, segments closed, recordings finalised.
+    pub fn close_all(&mut self, now: Now) {
+        let live: Vec<CallId> = self.calls.keys().copied().collect();
+        for id in live {
+            self.with(id, |call, _, out| call.hang_up("shutdown", now, out));
+        }
+    }
+
+    /// Time has come to [`Control::deadline`].
+    pub fn tick(&mut self, now: Now) {
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now.mono) {
+            self.due.remove(&(at, id));
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.due = None;
+            }
+            self.with(id, |call, entropy, out| call.tick(now, entropy, out));
+        }
+    }
+
+    /// Takes a SIP event.
+    pub fn sip(&mut self, event: SipEvent, now: Now) {
+        match event {
+            SipEvent::Invite { dialog, request, message, from } => {
+                let result = self.admit(&message);
+                let opened =
+                    result.and_then(|admitted| self.open(admitted, dialog, request, &message, from, now));
+                if let Err(refusal) = opened {
+                    self.out.refuse(request, None, &refusal);
+                }
+            }
+            SipEvent::Reinvite { request, dialog, .. } | SipEvent::InDialog { request, dialog, .. }
+                if !self.dialogs.contains_key(&dialog) =>
+            {
+                // The call is over and our BYE on its way (RFC 3261 section 12.2.2).
+                self.out.answer(request, Answer::new(481, "Call/Transaction Does Not Exist"));
+            }
+            SipEvent::Reinvite { dialog, request, message } => {
+                self.at(dialog, |call, entropy, out| call.reinvite(request, &message, now, entropy, out));
+            }
+            SipEvent::InDialog { dialog, request, message } => {
+                self.at(dialog, |call, entropy, out| call.in_dialog(request, &message, now, entropy, out));
+            }
+            SipEvent::Ack { dialog, .. } => self.at(dialog, |call, _, _| call.acked = true),
+            SipEvent::Bye { dialog, message } => {
+                self.at(dialog, |call, _, out| call.bye(&message, now, out));
+            }
+            SipEvent::Cancel { dialog, ended: true } => {
+                self.at(dialog, |call, _, out| call.cancelled(now, out));
+            }
+            SipEvent::Timeout { dialog } => self.at(dialog, |call, _, out| call.unacknowledged(now, out)),
+            // Ours has gone out and is done; the call was closed when it was sent.
+            SipEvent::Closed { .. } | SipEvent::Cancel { .. } => {}
+            // Answers to requests that a recorder does not send.
+            SipEvent::Progress { .. } | SipEvent::Accepted { .. } | SipEvent::Refused { .. } => {}
+        }
+    }
+
+    /// Takes an event of shard number `shard`.
+    pub fn shard(&mut self, shard: usize, event: ShardEvent, now: Now) {
+        match event {
+            ShardEvent::Opened { call, ports, started } => {
+                self.with(call, |call, entropy, out| call.opened(&ports, started, now, entropy, out));
+            }
+            ShardEvent::Refused { call, reason } => {
+                self.with(call, |call, _, out| call.fail(&Refusal::Shard(reason), out));
+            }
+            ShardEvent::Interval { call, interval } => {
+                self.with(call, |call, _, _| call.interval(interval, now));
+            }
+            ShardEvent::SegmentWanted { call } => {
+                self.with(call, |call, entropy, out| call.next_segment(entropy, out));
+            }
+            ShardEvent::SegmentClosed { call, report } => {
+                self.with(call, |call, _, out| call.segment_closed(&report, now, out));
+            }
+            ShardEvent::Closed { call, tracks, samples } => {
+                self.with(call, |call, entropy, out| call.closed(tracks, samples, now, entropy, out));
+            }
+            ShardEvent::Stats(stats) => self.shards.note(shard, *stats),
+            ShardEvent::Stopped => self.shard_stopped(shard, now),
+        }
+    }
+
+    /// The answer to [`Action::Wrap`].
+    pub fn wrapped(&mut self, id: CallId, key: Result<WrappedKey, String>) {
+        self.with(id, |call, entropy, out| match key {
+            Ok(key) => call.keys_ready(key, entropy, out),
+            Err(why) => call.fail(&Refusal::Keys(why), out),
+        });
+    }
+
+    /// A shard that ends while it has calls takes them with it; what it has written is left for recovery.
+    fn shard_stopped(&mut self, shard: usize, now: Now) {
+        self.shards.stopped(shard);
+        let lost: Vec<CallId> =
+            self.calls.iter().filter(|(_, call)| call.shard == shard).map(|(id, _)| *id).collect();
+        for id in lost {
+            self.with(id, |call, entropy, out| call.lost(now, entropy, out));
+        }
+    }
+
+    fn at(&mut self, dialog: DialogId, act: impl FnOnce(&mut Call, &mut E, &mut Outbox)) {
+        if let Some(id) = self.dialogs.get(&dialog) {
+            self.with(*id, act);
+        }
+    }
+
+    /// Lets `act` change a call, then puts its timer right and forgets it if it is over.
+    fn with(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut E, &mut Outbox)) {
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        act(call, &mut self.entropy, &mut self.out);
+        let wanted = call.deadline();
+        if wanted != call.due {
+            call.due.take().map(|at| self.due.remove(&(at, id)));
+            call.due = wanted;
+            wanted.map(|at| self.due.insert((at, id)));
+        }
+        if call.phase == Phase::Over {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: CallId) {
+        let Some(call) = self.calls.remove(&id) else { return };
+        call.due.map(|at| self.due.remove(&(at, id)));
+        self.dialogs.remove(&call.dialog);
+        self.shards.release(call.shard, call.terms.tracks.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -56,6 +56,18 @@ pub enum Flag {
     Cut,
 }
 
+impl Flag {
+    /// The name used in manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Flag::Missing => "missing",
+            Flag::Malformed => "malformed",
+            Flag::UnknownRoot => "unknown_root",
+            Flag::Cut => "cut",
+        }
+    }
+}
+
 /// A group of communication sessions (RFC 7865 section 6.2).
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Group {

@@ -1,0 +1,166 @@
+//! What control wants done: the one output of the core.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+
+use super::Refusal;
+use crate::base::{Mono, RecordingId, Wall};
+use crate::link::{CallId, Command};
+use crate::recording::Manifest;
+use crate::seal::{DataKey, StreamSeed, WrappedKey};
+use crate::sip::{Answer, DialogId, RequestId};
+
+/// The two clocks at one instant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Now {
+    /// For deadlines and positions.
+    pub mono: Mono,
+    /// For what people read.
+    pub wall: Wall,
+}
+
+/// Something for the driver to do. In order.
+pub enum Action {
+    /// Answer a SIP request.
+    Answer {
+        /// Which.
+        request: RequestId,
+        /// With what.
+        answer: Answer,
+    },
+    /// End a dialog.
+    Bye {
+        /// Which.
+        dialog: DialogId,
+    },
+    /// Tell a shard.
+    Command {
+        /// Which, from 0.
+        shard: usize,
+        /// What.
+        command: Command,
+    },
+    /// Have a key provider wrap a recording's data key. Answered by [`super::Control::wrapped`].
+    Wrap {
+        /// Whose.
+        call: CallId,
+        /// Of which recording.
+        recording: RecordingId,
+        /// What.
+        key: DataKey,
+    },
+    /// Work on files, for the background pool; jobs of one call in order.
+    Job(Job),
+    /// A line for the log. Holds no personal data.
+    Log(Log),
+}
+
+/// Work on files.
+pub enum Job {
+    /// Write the manifest as it is known now.
+    Checkpoint(Box<Paper>),
+    /// Hash the segments, write the last manifest, and move the folder to its place among the finished ones.
+    Finalise {
+        /// The manifest.
+        paper: Box<Paper>,
+        /// The folder's new name; its parents may be missing.
+        target: PathBuf,
+    },
+    /// Delete the folder of a call that was never answered.
+    Discard {
+        /// Whose.
+        call: CallId,
+        /// The folder, which may be missing.
+        dir: PathBuf,
+    },
+}
+
+impl Job {
+    /// Whose job it is.
+    pub fn call(&self) -> CallId {
+        match self {
+            Job::Checkpoint(paper) | Job::Finalise { paper, .. } => paper.call,
+            Job::Discard { call, .. } => *call,
+        }
+    }
+}
+
+/// A manifest and what is needed to seal it.
+pub struct Paper {
+    /// Whose.
+    pub call: CallId,
+    /// The live folder.
+    pub dir: PathBuf,
+    /// The manifest.
+    pub manifest: Manifest,
+    /// Start of the recording, as block 0 has it.
+    pub started: Wall,
+    /// The data key.
+    pub key: DataKey,
+    /// The data key, wrapped.
+    pub wrapped: Vec<WrappedKey>,
+    /// Salt and nonce prefix, fresh for this writing.
+    pub seed: StreamSeed,
+}
+
+/// How much a line of the log matters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// The normal course.
+    Info,
+    /// Somebody should look at it some time.
+    Warn,
+    /// Audio is or may be lost.
+    Error,
+}
+
+/// A line of the log.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Log {
+    /// How much it matters.
+    pub severity: Severity,
+    /// The recording it is about.
+    pub recording: Option<RecordingId>,
+    /// What happened.
+    pub text: String,
+}
+
+/// The actions not yet carried out.
+#[derive(Default)]
+pub(super) struct Outbox(VecDeque<Action>);
+
+impl Outbox {
+    pub fn pop(&mut self) -> Option<Action> {
+        self.0.pop_front()
+    }
+
+    pub fn answer(&mut self, request: RequestId, answer: Answer) {
+        self.0.push_back(Action::Answer { request, answer });
+    }
+
+    pub fn bye(&mut self, dialog: DialogId) {
+        self.0.push_back(Action::Bye { dialog });
+    }
+
+    pub fn command(&mut self, shard: usize, command: Command) {
+        self.0.push_back(Action::Command { shard, command });
+    }
+
+    pub fn wrap(&mut self, call: CallId, recording: RecordingId, key: DataKey) {
+        self.0.push_back(Action::Wrap { call, recording, key });
+    }
+
+    pub fn job(&mut self, job: Job) {
+        self.0.push_back(Action::Job(job));
+    }
+
+    pub fn log(&mut self, severity: Severity, recording: Option<RecordingId>, text: impl Into<String>) {
+        self.0.push_back(Action::Log(Log { severity, recording, text: text.into() }));
+    }
+
+    /// Answers with a refusal and says so in the log.
+    pub fn refuse(&mut self, request: RequestId, recording: Option<RecordingId>, refusal: &Refusal) {
+        self.log(refusal.severity(), recording, format!("call refused: {refusal}"));
+        self.answer(request, refusal.answer());
+    }
+}

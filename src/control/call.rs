@@ -1,0 +1,311 @@
+//! One call: admission, and its way up to the 200.
+
+use super::action::{Job, Now, Outbox, Paper, Severity};
+use super::book::Book;
+use super::offer::{self, Terms};
+use super::{Control, Refusal};
+use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
+use crate::limits::OPEN_WAIT_MAX;
+use crate::link::{CallId, Command, OpenCall, SegmentPlan};
+use crate::media::SAMPLE_RATE;
+use crate::recording::layout;
+use crate::sdp::{Agreement, Description};
+use crate::seal::{AudioParams, Block0, DataKey, StreamSeed, WrappedKey};
+use crate::sip::{Answer, DialogId, Message, Peer, RequestId};
+use crate::siprec::{Bodies, Sign};
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+
+/// How far a call has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Its data key is being wrapped.
+    Keys,
+    /// The shard is opening it.
+    Opening,
+    /// It was refused or taken back while the shard was opening it: to be closed and deleted.
+    Abandoned,
+    /// Answered.
+    Live,
+    /// The shard is closing it.
+    Closing,
+    /// Nothing more will come.
+    Over,
+}
+
+/// See the module.
+pub(super) struct Call {
+    pub id: CallId,
+    pub dialog: DialogId,
+    pub shard: usize,
+    pub phase: Phase,
+    /// The ACK has come.
+    pub acked: bool,
+    pub terms: Terms,
+    /// When its timer is set to.
+    pub due: Option<Mono>,
+    pub(super) book: Book,
+    /// The INVITE, until it is answered.
+    request: RequestId,
+    open_until: Mono,
+    bind: IpAddr,
+    tenant: String,
+    pub(super) dir: PathBuf,
+    pub(super) recordings: PathBuf,
+    pub(super) started: Wall,
+    /// The zero of the timeline, once the shard has told.
+    pub(super) zero: Mono,
+    key: DataKey,
+    wrapped: Vec<WrappedKey>,
+    ssrc: u32,
+    /// Segments planned so far.
+    pub(super) segments: SegmentNumber,
+    /// Every closed segment is durable.
+    pub(super) durable: bool,
+    pub(super) checkpoint_at: Option<Mono>,
+    pub(super) checkpointed: Mono,
+}
+
+/// An INVITE that may be recorded.
+pub(super) struct Admitted {
+    offer: Description,
+    agreed: Agreement,
+}
+
+impl<E: Entropy> Control<E> {
+    /// Whether a new call may be recorded: what is cheap to know first.
+    pub(super) fn admit(&self, invite: &Message) -> Result<Admitted, Refusal> {
+        let content_type = invite.content_type();
+        let bodies = Bodies::of(content_type.as_deref(), invite.body());
+        if !self.rules.any_call && Sign::of(invite, &bodies).is_none() {
+            return Err(Refusal::NotRecording);
+        }
+        let room = [
+            (self.draining, Refusal::Draining),
+            (self.calls.len() >= self.rules.calls_max as usize, Refusal::CallsMax),
+            (self.world.disk_low, Refusal::DiskLow),
+            (self.world.backlog, Refusal::Backlog),
+        ];
+        if let Some((_, refusal)) = room.into_iter().find(|(applies, _)| *applies) {
+            return Err(refusal);
+        }
+        let (offer, agreed) = offer::read(bodies.sdp)?;
+        Ok(Admitted { offer, agreed })
+    }
+
+    /// Places the call and asks for its key.
+    pub(super) fn open(
+        &mut self,
+        admitted: Admitted,
+        dialog: DialogId,
+        request: RequestId,
+        invite: &Message,
+        from: Peer,
+        now: Now,
+    ) -> Result<(), Refusal> {
+        let (address, bind) = self.addresses(from);
+        let mut random = [0; 8];
+        self.entropy.fill(&mut random);
+        let terms = Terms::new(admitted.offer, admitted.agreed, address, u64::from_be_bytes(random))?;
+        let shard = self.shards.place(terms.tracks.len()).ok_or(Refusal::NoShard)?;
+        let recording = RecordingId::new(now.wall, &mut self.entropy);
+        let (mut key, mut ssrc) = ([0; 32], [0; 4]);
+        self.entropy.fill(&mut key);
+        self.entropy.fill(&mut ssrc);
+        let mut book = Book::new(recording, &self.rules.tenant, now.wall, invite, from);
+        book.revision(now.wall, invite);
+        let id = CallId(self.next_call);
+        self.next_call += 1;
+        let call = Call {
+            id,
+            dialog,
+            shard,
+            phase: Phase::Keys,
+            acked: false,
+            terms,
+            due: None,
+            book,
+            request,
+            open_until: now.mono + OPEN_WAIT_MAX,
+            bind,
+            tenant: self.rules.tenant.clone(),
+            dir: layout::active_dir(&self.rules.recordings, recording),
+            recordings: self.rules.recordings.clone(),
+            started: now.wall,
+            zero: now.mono,
+            key: DataKey::new(key),
+            wrapped: Vec::new(),
+            ssrc: u32::from_be_bytes(ssrc),
+            segments: 0,
+            durable: true,
+            checkpoint_at: None,
+            checkpointed: now.mono,
+        };
+        self.out.wrap(id, recording, call.key.clone());
+        self.calls.insert(id, call);
+        self.dialogs.insert(dialog, id);
+        self.with(id, |_, _, _| {});
+        Ok(())
+    }
+
+    /// The address that we tell the client, and the one that we bind: of the same family.
+    fn addresses(&self, from: Peer) -> (IpAddr, IpAddr) {
+        let bind = self.rules.rtp_bind;
+        let told = match self.rules.external_address {
+            Some(external) => external,
+            None if bind.is_unspecified() => from.local.ip(),
+            None => bind,
+        };
+        // Listening on every IPv6 address takes IPv4, too, so only this way round needs help.
+        let bind = if bind.is_unspecified() && told.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { bind };
+        (told, bind)
+    }
+}
+
+impl Call {
+    /// When it wants its [`Call::tick`].
+    pub fn deadline(&self) -> Option<Mono> {
+        match self.phase {
+            Phase::Keys | Phase::Opening => Some(self.open_until),
+            Phase::Live | Phase::Closing => self.checkpoint_at,
+            Phase::Abandoned | Phase::Over => None,
+        }
+    }
+
+    /// The data key is wrapped: the shard may open.
+    pub fn keys_ready(&mut self, wrapped: WrappedKey, entropy: &mut impl Entropy, out: &mut Outbox) {
+        if self.phase != Phase::Keys {
+            return;
+        }
+        self.wrapped = vec![wrapped];
+        self.phase = Phase::Opening;
+        let segment = self.segment_plan(entropy);
+        let open = OpenCall {
+            call: self.id,
+            recording: self.book.recording(),
+            bind: self.bind,
+            tracks: self.terms.plans(),
+            format: self.terms.format(),
+            ssrc: self.ssrc,
+            segment,
+        };
+        out.command(self.shard, Command::Open(Box::new(open)));
+    }
+
+    /// The next segment, under a seed of its own.
+    pub(super) fn segment_plan(&mut self, entropy: &mut impl Entropy) -> SegmentPlan {
+        self.segments += 1;
+        // Format and start are the shard's to fill.
+        let audio = AudioParams {
+            format: self.terms.format(),
+            rate: SAMPLE_RATE,
+            channels: self.terms.tracks.len() as u16,
+            start: 0,
+        };
+        let recording = self.book.recording();
+        let (keys, number) = (self.wrapped.clone(), self.segments);
+        SegmentPlan {
+            call: self.id,
+            segment: number,
+            path: layout::part_path(&self.dir, number),
+            block0: Box::new(Block0::segment(recording, number, &self.tenant, self.started, audio, keys)),
+            key: self.key.clone(),
+            seed: StreamSeed::new(entropy),
+        }
+    }
+
+    /// The shard has bound ports and made the file: the call is answered.
+    pub fn opened(
+        &mut self,
+        ports: &[u16],
+        zero: Mono,
+        now: Now,
+        entropy: &mut impl Entropy,
+        out: &mut Outbox,
+    ) {
+        if self.phase != Phase::Opening {
+            return;
+        }
+        self.phase = Phase::Live;
+        self.zero = zero;
+        self.book.started(Wall(now.wall.0 - now.mono.since(zero).as_nanos() as u64));
+        self.terms.tracks.iter_mut().zip(ports).for_each(|(track, port)| track.port = Some(*port));
+        let answer = Answer::ok().body("application/sdp", self.terms.answer());
+        out.answer(self.request, answer);
+        let (tracks, shard) = (self.terms.tracks.len(), self.shard);
+        self.log(out, Severity::Info, format!("recording started: {tracks} tracks on shard {shard}"));
+        self.checkpoint(now, entropy, out);
+    }
+
+    /// It can't be recorded. Nothing of it is kept.
+    pub fn fail(&mut self, refusal: &Refusal, out: &mut Outbox) {
+        match self.phase {
+            Phase::Keys | Phase::Opening => {
+                out.refuse(self.request, Some(self.book.recording()), refusal);
+                self.discard(out);
+            }
+            Phase::Abandoned => self.discard(out),
+            Phase::Live | Phase::Closing | Phase::Over => {}
+        }
+    }
+
+    /// The client took its INVITE back, which the endpoint has answered.
+    pub fn cancelled(&mut self, now: Now, out: &mut Outbox) {
+        match self.phase {
+            Phase::Keys | Phase::Opening => self.abandon(out),
+            // The CANCEL crossed our 200, and the endpoint ended the dialog all the same.
+            Phase::Live => self.close("cancel", now, out),
+            Phase::Abandoned | Phase::Closing | Phase::Over => {}
+        }
+    }
+
+    /// Gives up a call that was not answered 200. What the shard says of it from now on only serves to clean up.
+    pub(super) fn abandon(&mut self, out: &mut Outbox) {
+        if self.phase == Phase::Opening {
+            out.command(self.shard, Command::Close { call: self.id });
+            self.phase = Phase::Abandoned;
+        } else {
+            self.phase = Phase::Over;
+        }
+        self.log(out, Severity::Info, "call ended before it was answered");
+    }
+
+    /// Refuses it after all, where the shard may still be at work.
+    pub(super) fn give_up(&mut self, refusal: &Refusal, out: &mut Outbox) {
+        out.refuse(self.request, Some(self.book.recording()), refusal);
+        self.abandon(out);
+    }
+
+    /// Answers an INVITE that was overtaken by its BYE (RFC 3261 section 15.1.2).
+    pub(super) fn terminated(&self, out: &mut Outbox) {
+        out.answer(self.request, Answer::new(487, "Request Terminated"));
+    }
+
+    pub(super) fn discard(&mut self, out: &mut Outbox) {
+        if self.segments > 0 {
+            out.job(Job::Discard { call: self.id, dir: self.dir.clone() });
+        }
+        self.phase = Phase::Over;
+    }
+
+    pub(super) fn log(&self, out: &mut Outbox, severity: Severity, text: impl Into<String>) {
+        out.log(severity, Some(self.book.recording()), text);
+    }
+
+    /// A manifest with what is needed to seal it.
+    pub(super) fn paper(
+        &self,
+        manifest: crate::recording::Manifest,
+        entropy: &mut impl Entropy,
+    ) -> Box<Paper> {
+        Box::new(Paper {
+            call: self.id,
+            dir: self.dir.clone(),
+            manifest,
+            started: self.started,
+            key: self.key.clone(),
+            wrapped: self.wrapped.clone(),
+            seed: StreamSeed::new(entropy),
+        })
+    }
+}

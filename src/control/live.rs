@@ -1,0 +1,227 @@
+//! One call after its 200: hold and resume, metadata, segments, and its end.
+
+use super::Refusal;
+use super::action::{Job, Now, Outbox, Severity};
+use super::call::{Call, Phase};
+use crate::base::{Entropy, Mono};
+use crate::limits::{CHECKPOINT_INTERVAL, LOSS_AT_CRASH_MAX, SEGMENTS_MAX};
+use crate::link::{Command, SegmentReport, TrackReport};
+use crate::media::{Interval, SAMPLE_RATE};
+use crate::recording::layout;
+use crate::sip::{Answer, Message, Method, RequestId};
+use crate::siprec::Bodies;
+
+impl Call {
+    /// The deadline has come: too slow in opening, or a checkpoint is due.
+    pub fn tick(&mut self, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+        match self.phase {
+            Phase::Keys | Phase::Opening => self.give_up(&Refusal::Slow, out),
+            Phase::Live | Phase::Closing => self.checkpoint(now, entropy, out),
+            Phase::Abandoned | Phase::Over => {}
+        }
+    }
+
+    /// A re-INVITE: hold, resume, refresh, a change of codecs, new metadata, or any of these together.
+    pub fn reinvite(
+        &mut self,
+        request: RequestId,
+        message: &Message,
+        now: Now,
+        entropy: &mut impl Entropy,
+        out: &mut Outbox,
+    ) {
+        self.metadata(message, now, entropy, out);
+        let content_type = message.content_type();
+        match Bodies::of(content_type.as_deref(), message.body()).sdp {
+            Some(sdp) => self.reoffer(request, sdp, out),
+            // Without an offer ours is asked for (RFC 3261 section 14.2): what we answered last says what we take.
+            None => out.answer(request, Answer::ok().body("application/sdp", self.terms.answer())),
+        }
+    }
+
+    /// UPDATE with or without an offer (RFC 3311), INFO, MESSAGE, NOTIFY: whatever may carry metadata.
+    pub fn in_dialog(
+        &mut self,
+        request: RequestId,
+        message: &Message,
+        now: Now,
+        entropy: &mut impl Entropy,
+        out: &mut Outbox,
+    ) {
+        self.metadata(message, now, entropy, out);
+        let content_type = message.content_type();
+        let sdp = Bodies::of(content_type.as_deref(), message.body()).sdp;
+        match sdp.filter(|_| *message.method() == Method::Update) {
+            Some(sdp) => self.reoffer(request, sdp, out),
+            None => out.answer(request, Answer::ok()),
+        }
+    }
+
+    fn reoffer(&mut self, request: RequestId, sdp: &[u8], out: &mut Outbox) {
+        if self.phase != Phase::Live {
+            // An offer before the first answer (RFC 3261 section 14.2), or on the way out.
+            return out.answer(request, Answer::unavailable("Service Unavailable", CHECKPOINT_INTERVAL));
+        }
+        match self.terms.reoffer(sdp) {
+            Ok(added) => {
+                if added > 0 {
+                    self.book.note("streams added during the call were declined");
+                    self.log(
+                        out,
+                        Severity::Warn,
+                        format!("{added} streams added during the call were declined"),
+                    );
+                }
+                out.command(self.shard, Command::Update { call: self.id, tracks: self.terms.plans() });
+                out.answer(request, Answer::ok().body("application/sdp", self.terms.answer()));
+            }
+            // The call goes on as before (RFC 3261 section 14.2).
+            Err(refusal) => out.refuse(request, Some(self.book.recording()), &refusal),
+        }
+    }
+
+    fn metadata(&mut self, message: &Message, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+        if self.book.revision(now.wall, message) && self.phase == Phase::Live {
+            self.checkpoint(now, entropy, out);
+        }
+    }
+
+    /// BYE: its body may hold the last metadata, so that is read first.
+    pub fn bye(&mut self, message: &Message, now: Now, out: &mut Outbox) {
+        self.book.revision(now.wall, message);
+        match self.phase {
+            Phase::Keys | Phase::Opening => {
+                self.terminated(out);
+                self.abandon(out);
+            }
+            Phase::Live => self.close("bye", now, out),
+            Phase::Abandoned | Phase::Closing | Phase::Over => {}
+        }
+    }
+
+    /// No ACK came for a 200 within 64*T1 (RFC 3261 section 13.3.1.4). Where the first was acknowledged the dialog stands, and so does the call.
+    pub fn unacknowledged(&mut self, now: Now, out: &mut Outbox) {
+        if self.acked {
+            return self.log(out, Severity::Warn, "the answer to a re-INVITE was never acknowledged");
+        }
+        if self.phase == Phase::Live {
+            out.bye(self.dialog);
+            self.close("no_ack", now, out);
+        }
+    }
+
+    /// Ends it from our side.
+    pub fn hang_up(&mut self, cause: &str, now: Now, out: &mut Outbox) {
+        match self.phase {
+            Phase::Keys | Phase::Opening => self.give_up(&Refusal::Shutdown, out),
+            Phase::Live => {
+                out.bye(self.dialog);
+                self.close(cause, now, out);
+            }
+            Phase::Abandoned | Phase::Closing | Phase::Over => {}
+        }
+    }
+
+    /// Has the shard close it.
+    pub(super) fn close(&mut self, cause: &str, now: Now, out: &mut Outbox) {
+        self.phase = Phase::Closing;
+        self.book.end(now.wall, cause);
+        out.command(self.shard, Command::Close { call: self.id });
+        self.log(out, Severity::Info, format!("recording ended: {cause}"));
+    }
+
+    /// A silent stretch: written down now, on disk within [`CHECKPOINT_INTERVAL`].
+    pub fn interval(&mut self, interval: Interval, now: Now) {
+        self.book.interval(interval);
+        if self.phase == Phase::Live && self.checkpoint_at.is_none() {
+            self.checkpoint_at = Some((self.checkpointed + CHECKPOINT_INTERVAL).max(now.mono));
+        }
+    }
+
+    /// The shard needs the next segment.
+    pub fn next_segment(&mut self, entropy: &mut impl Entropy, out: &mut Outbox) {
+        if matches!(self.phase, Phase::Keys | Phase::Over) {
+            return;
+        }
+        if self.segments >= SEGMENTS_MAX {
+            self.book.note("the recording has as many segments as are allowed; what came after them is lost");
+            return self.log(out, Severity::Error, "no more segments are allowed: audio is being lost");
+        }
+        let plan = self.segment_plan(entropy);
+        out.command(self.shard, Command::Segment(Box::new(plan)));
+    }
+
+    /// A segment is closed, durably or not.
+    pub fn segment_closed(&mut self, report: &SegmentReport, now: Now, out: &mut Outbox) {
+        if let Err(why) = &report.durable {
+            self.durable = false;
+            self.book.note("a segment could not be closed durably and was left for recovery");
+            self.log(out, Severity::Error, format!("segment {} is not durable: {why}", report.segment));
+        }
+        self.book.segment(report);
+        if self.phase == Phase::Live {
+            self.checkpoint_at.get_or_insert(now.mono);
+        }
+    }
+
+    /// The shard is done with it.
+    pub fn closed(
+        &mut self,
+        tracks: Vec<TrackReport>,
+        samples: u64,
+        now: Now,
+        entropy: &mut impl Entropy,
+        out: &mut Outbox,
+    ) {
+        match self.phase {
+            Phase::Abandoned => return self.discard(out),
+            Phase::Closing => {}
+            // Not asked for: the shard gave up on it.
+            Phase::Live => {
+                out.bye(self.dialog);
+                self.book.end(now.wall, "failure");
+            }
+            Phase::Keys | Phase::Opening | Phase::Over => return,
+        }
+        self.phase = Phase::Over;
+        if !self.durable {
+            // The folder stays where recovery looks for it.
+            let manifest = self.book.checkpoint(&self.terms, samples);
+            return out.job(Job::Checkpoint(self.paper(manifest, entropy)));
+        }
+        let manifest = self.book.complete(&self.terms, tracks, samples);
+        let target = layout::finished_dir(&self.recordings, self.book.recording(), self.started);
+        out.job(Job::Finalise { paper: self.paper(manifest, entropy), target });
+    }
+
+    /// Its shard is gone. What was written stays for recovery.
+    pub fn lost(&mut self, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+        match self.phase {
+            Phase::Keys | Phase::Opening => self.fail(&Refusal::NoShard, out),
+            Phase::Abandoned => self.discard(out),
+            Phase::Over => {}
+            Phase::Live | Phase::Closing => {
+                if self.phase == Phase::Live {
+                    out.bye(self.dialog);
+                    self.book.end(now.wall, "failure");
+                }
+                self.log(out, Severity::Error, "its shard stopped: the rest of the recording is lost");
+                self.checkpoint(now, entropy, out);
+                self.phase = Phase::Over;
+            }
+        }
+    }
+
+    /// Has the manifest written as it is now.
+    pub(super) fn checkpoint(&mut self, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+        (self.checkpoint_at, self.checkpointed) = (None, now.mono);
+        let manifest = self.book.checkpoint(&self.terms, self.settled(now.mono));
+        out.job(Job::Checkpoint(self.paper(manifest, entropy)));
+    }
+
+    /// Up to where every interval has been told: what a crash now would not take.
+    fn settled(&self, now: Mono) -> u64 {
+        let age = now.since(self.zero).saturating_sub(LOSS_AT_CRASH_MAX);
+        (age.as_millis() as u64).saturating_mul(u64::from(SAMPLE_RATE) / 1000)
+    }
+}

@@ -1,0 +1,103 @@
+//! Why a call is not recorded, and how that is said to the client and to the log.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::Severity;
+use crate::limits::{OPEN_WAIT_MAX, RETRY_AFTER};
+use crate::link;
+use crate::sdp::Malformed;
+use crate::sip::Answer;
+
+/// Why a call, or a change to it, is refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// No sign of SIPREC.
+    NotRecording,
+    /// The recorder is about to stop.
+    Draining,
+    /// As many calls as are allowed.
+    CallsMax,
+    /// No room for recordings.
+    DiskLow,
+    /// Too many recordings wait to be finalised.
+    Backlog,
+    /// No shard has room.
+    NoShard,
+    /// No session description in the INVITE.
+    NoOffer,
+    /// One that can't be read.
+    BadOffer(Malformed),
+    /// One without anything that can be stored.
+    NothingToStore,
+    /// No data key can be had.
+    Keys(String),
+    /// The shard did not take it.
+    Shard(link::Refusal),
+    /// The shard or the key provider took too long.
+    Slow,
+    /// The recorder is shutting down.
+    Shutdown,
+}
+
+impl Refusal {
+    /// The final response. 503 is for what another recorder, or this one later, can do; the client tries again (RFC 3261 section 21.5.4).
+    pub fn answer(&self) -> Answer {
+        match self {
+            // RFC 3261 section 21.4.15.
+            Refusal::NotRecording => Answer::new(421, "Extension Required").header("Require", "siprec"),
+            Refusal::BadOffer(why) => Answer::new(400, &format!("Bad SDP: {why}")),
+            Refusal::NoOffer => warned("304 tapehead \"An offer in the INVITE is needed\""),
+            Refusal::NothingToStore => warned("305 tapehead \"No RTP/AVP audio in PCMU or PCMA\""),
+            _ => Answer::unavailable("Service Unavailable", self.retry_after()),
+        }
+    }
+
+    fn retry_after(&self) -> Duration {
+        match self {
+            // Another process may be up in a moment.
+            Refusal::Draining | Refusal::Shutdown => RETRY_AFTER * 2,
+            _ => RETRY_AFTER,
+        }
+    }
+
+    pub(super) fn severity(&self) -> Severity {
+        match self {
+            Refusal::NotRecording
+            | Refusal::Draining
+            | Refusal::Shutdown
+            | Refusal::NoOffer
+            | Refusal::BadOffer(_)
+            | Refusal::NothingToStore => Severity::Info,
+            _ => Severity::Error,
+        }
+    }
+}
+
+/// RFC 3261 sections 21.4.26 and 20.43.
+fn warned(warning: &str) -> Answer {
+    Answer::new(488, "Not Acceptable Here").header("Warning", warning)
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::NotRecording => f.write_str("the INVITE shows no sign of SIPREC"),
+            Refusal::Draining => f.write_str("the recorder is draining"),
+            Refusal::CallsMax => f.write_str("calls_max is reached"),
+            Refusal::DiskLow => f.write_str("the disk has less room than recordings.free_mb_min"),
+            Refusal::Backlog => f.write_str("too many recordings wait to be finalised: the disk is too slow"),
+            Refusal::NoShard => f.write_str("no shard has a free call slot and enough free ports"),
+            Refusal::NoOffer => f.write_str("the INVITE has no SDP offer"),
+            Refusal::BadOffer(why) => why.fmt(f),
+            Refusal::NothingToStore => f.write_str("the offer has no audio that can be stored"),
+            Refusal::Keys(why) => write!(f, "no data key: {why}"),
+            Refusal::Shard(link::Refusal::Ports(why)) => write!(f, "no RTP ports: {why}"),
+            Refusal::Shard(link::Refusal::Full) => f.write_str("the shard is full"),
+            Refusal::Shard(link::Refusal::File(why)) => write!(f, "the recording can't be created: {why}"),
+            Refusal::Shard(link::Refusal::Closed) => f.write_str("it was closed before it was open"),
+            Refusal::Slow => write!(f, "the shard or the key provider took more than {OPEN_WAIT_MAX:?}"),
+            Refusal::Shutdown => f.write_str("the recorder shuts down"),
+        }
+    }
+}
