@@ -5,7 +5,9 @@
 
 mod counters;
 mod g711;
+mod gaps;
 mod interval;
+mod source;
 mod track;
 
 pub use counters::{Counters, Fate};

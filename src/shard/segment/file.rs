@@ -1,4 +1,4 @@
-//! One segment: its window, and its file from creation to the durable, renamed end.
+//! A segment's file, from creation to the durable, renamed end.
 //!
 //! ```text
 //!   create ▸ allocate ▸ block 0 (open) and stream header ▸ frames ... ▸ final frame ▸ truncate ▸ sync ▸ frame 0 and block 0 (closed) ▸ sync ▸ rename ▸ close
@@ -7,77 +7,15 @@
 //! At most one op per file is in flight, so that what is on disk is always a prefix of what was sealed. A failed op is tried again with the
 //! same bytes: no counter is ever sealed twice. Frame 0 is sealed only when every other frame is on disk, for its sizes are theirs.
 
-use std::path::PathBuf;
-
-use super::Io;
-use super::window::{Layout, Window};
-use crate::base::{Mono, SegmentNumber};
+use super::{Flight, Segment, Step};
+use crate::base::Mono;
 use crate::limits::*;
-use crate::link::{SegmentPlan, SegmentReport};
-use crate::media::{SAMPLE_RATE, SampleFormat, Track};
+use crate::media::SAMPLE_RATE;
 use crate::recording::wav;
-use crate::ring::{Completion, Errno, FileIx, Op};
-use crate::seal::{AudioParams, Block0, Closing, FrameSealer, State};
+use crate::ring::{Completion, Errno, Op};
+use crate::seal::{AudioParams, Closing, State};
+use crate::shard::Io;
 use crate::sys::memory::BlockIx;
-
-/// What the file waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Step {
-    Create,
-    Allocate { size: u64 },
-    Block0,
-    Frames,
-    Final,
-    Truncate,
-    SyncFrames,
-    Head,
-    SyncHead,
-    Rename,
-    Close,
-}
-
-/// A write in flight.
-#[derive(Clone, Copy)]
-struct Flight {
-    block: BlockIx,
-    start: u32,
-    len: u32,
-}
-
-/// How the file is written once its plan is known.
-struct Output {
-    path: PathBuf,
-    block0: Box<Block0>,
-    sealer: FrameSealer,
-    header: [u8; STREAM_HEADER_BYTES],
-}
-
-/// One segment.
-pub struct Segment {
-    number: SegmentNumber,
-    /// The file slot.
-    pub file: FileIx,
-    output: Option<Output>,
-    /// `None` until the format is decided.
-    window: Option<Window>,
-    /// Position of the first sample.
-    pub start: u64,
-    created: bool,
-    allocated: u64,
-    block0_written: bool,
-    /// Frames on disk.
-    written: u32,
-    /// Known at the end: frames of audio, and samples that belong to the recording.
-    end: Option<(u32, u64)>,
-    /// At the end: block 0, frame 0 and the final frame, as they go to disk.
-    tail: Option<BlockIx>,
-    next: Step,
-    in_flight: Option<(Step, Option<Flight>)>,
-    retry_at: Mono,
-    failing_since: Option<Mono>,
-    failure: Option<Errno>,
-    done: bool,
-}
 
 /// Frames of the tail block.
 const TAIL_BLOCK0: usize = 0;
@@ -85,149 +23,6 @@ const TAIL_FRAME0: usize = 1;
 const TAIL_FINAL: usize = 2;
 
 impl Segment {
-    /// A segment that starts at position `start`; its plan may come later.
-    pub fn new(number: SegmentNumber, file: FileIx, start: u64) -> Segment {
-        Segment {
-            number,
-            file,
-            output: None,
-            window: None,
-            start,
-            created: false,
-            allocated: 0,
-            block0_written: false,
-            written: 0,
-            end: None,
-            tail: None,
-            next: Step::Create,
-            in_flight: None,
-            retry_at: Mono(0),
-            failing_since: None,
-            failure: None,
-            done: false,
-        }
-    }
-
-    /// Says where and under which key to write. An error if block 0 would not hold its closing fields.
-    pub fn plan(&mut self, mut plan: SegmentPlan) -> Result<(), String> {
-        if self.output.is_some() || plan.segment != self.number {
-            return Ok(());
-        }
-        let audio = AudioParams {
-            format: SampleFormat::Pcm16,
-            rate: SAMPLE_RATE,
-            channels: u16::MAX,
-            start: u64::MAX,
-        };
-        plan.block0.audio = Some(audio);
-        plan.block0.closing = Some(Closing { frames: u32::MAX, samples: u64::MAX });
-        plan.block0.encode().map_err(|error| error.to_string())?;
-        plan.block0.closing = None;
-        let sealer = FrameSealer::new(&plan.key, &plan.seed, &plan.block0.associated_data());
-        self.output =
-            Some(Output { path: plan.path, block0: plan.block0, sealer, header: plan.seed.header() });
-        Ok(())
-    }
-
-    /// How samples are stored, once decided.
-    pub fn format(&self) -> Option<SampleFormat> {
-        self.window.as_ref().map(|window| window.layout.format)
-    }
-
-    /// Decides how samples are stored.
-    pub fn decide(&mut self, format: SampleFormat, tracks: usize) {
-        self.window = Some(Window::new(Layout::new(format, tracks), self.start));
-    }
-
-    /// The window, once the format is decided.
-    pub fn window(&mut self) -> Option<&mut Window> {
-        self.window.as_mut()
-    }
-
-    /// First position that is not sealed.
-    pub fn open_from(&self) -> u64 {
-        self.window.as_ref().map_or(self.start, Window::open_from)
-    }
-
-    /// Whether the file is there and has room.
-    pub fn ready(&self) -> bool {
-        self.created && self.allocated > 0
-    }
-
-    /// Why the first op failed, for a call that is being opened.
-    pub fn failure(&self) -> Option<Errno> {
-        self.failure
-    }
-
-    /// Whether the file is closed and everything has come home.
-    pub fn done(&self) -> bool {
-        self.done
-    }
-
-    /// Whether so much is sealed that the next segment must begin.
-    pub fn full(&self) -> bool {
-        self.window.as_ref().is_some_and(|window| window.sealed >= SEGMENT_FRAMES_MAX - 64)
-    }
-
-    /// Whether nothing of it has been given to the disk, so that its format may still be changed.
-    pub fn untouched(&self) -> bool {
-        self.window.as_ref().is_none_or(|window| window.sealed == 0)
-            && !self.block0_written
-            && !matches!(self.in_flight, Some((Step::Block0, _)))
-    }
-
-    /// Changes the format in place, with what is unsealed.
-    pub fn convert(&mut self, format: SampleFormat, tracks: usize, io: &mut Io<'_>) {
-        let old = self.window.take();
-        self.decide(format, tracks);
-        self.adopt(old, tracks, io);
-    }
-
-    /// Takes over what `old` holds unsealed and gives its blocks back.
-    fn adopt(&mut self, old: Option<Window>, tracks: usize, io: &mut Io<'_>) {
-        let (Some(mut old), Some(new)) = (old, self.window.as_mut()) else { return };
-        new.take_over(&old, (io.blocks, io.coverage), tracks);
-        old.release_all(io.blocks);
-    }
-
-    /// Begins the next segment where this one is sealed up to. Unsealed audio moves along.
-    pub fn roll(&mut self, file: FileIx, format: SampleFormat, tracks: usize, io: &mut Io<'_>) -> Segment {
-        let mut next = Segment::new(self.number + 1, file, self.open_from());
-        next.decide(format, tracks);
-        if let (Some(old), Some(new)) = (self.window.as_mut(), next.window.as_mut()) {
-            new.take_over(old, (io.blocks, io.coverage), tracks);
-            old.release_unsealed(io.blocks);
-            self.end = Some((old.sealed, u64::from(old.sealed) * old.layout.frame_samples));
-        }
-        next
-    }
-
-    /// No sample at or after `end` belongs to the segment.
-    pub fn finish(&mut self, end: u64) {
-        let Some(window) = &self.window else { return };
-        let samples = end.saturating_sub(self.start);
-        let frames = samples.div_ceil(window.layout.frame_samples).max(u64::from(window.sealed));
-        self.end.get_or_insert((frames as u32, samples));
-    }
-
-    /// Seals every frame that ends at or before position `due`, or all of them once the end is known.
-    pub fn seal(&mut self, due: u64, tracks: &mut [Track], io: &mut Io<'_>) {
-        let (Some(window), Some(output)) = (self.window.as_mut(), self.output.as_ref()) else { return };
-        let end = self.end.map_or(u64::MAX, |(_, samples)| self.start + samples);
-        loop {
-            let is_due = match self.end {
-                Some((frames, _)) => window.sealed < frames,
-                None => window.open_from() + window.layout.frame_samples <= due,
-            };
-            if !is_due || window.sealed >= SEGMENT_FRAMES_MAX {
-                return;
-            }
-            if !window.seal_next((io.blocks, io.coverage), &output.sealer, tracks, end) {
-                return;
-            }
-        }
-    }
-
     /// Submits the next op, if one is due. `now_position` is the present on the timeline.
     pub fn drive(&mut self, now_position: u64, io: &mut Io<'_>) {
         if self.done || self.in_flight.is_some() || io.now < self.retry_at {
@@ -516,25 +311,5 @@ impl Segment {
             io.blocks.release(block);
         }
         self.done = true;
-    }
-
-    /// What became of it, once done.
-    pub fn report(&self) -> SegmentReport {
-        let (frames, samples) = self.end.unwrap_or_default();
-        let path = self.output.as_ref().map(|output| output.path.clone()).unwrap_or_default();
-        let durable = self.next == Step::Close && self.failure.is_none();
-        let why = || match self.failure {
-            Some(errno) => format!("left for recovery: {errno}"),
-            None => "left for recovery: the call was never written".to_owned(),
-        };
-        SegmentReport {
-            segment: self.number,
-            path: if durable { path.with_extension("") } else { path },
-            format: self.format().unwrap_or(SampleFormat::Mulaw),
-            start: self.start,
-            samples,
-            frames,
-            durable: if durable { Ok(()) } else { Err(why()) },
-        }
     }
 }
