@@ -13,6 +13,9 @@
 
 mod uas;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::builder::Builder;
 use super::event::DialogId;
@@ -12,6 +13,9 @@ use super::peer::Peer;
 use super::server::Again;
 use super::timers::{Due, LIFE, Resend, T2, T4, Timers};
 use crate::base::Mono;
+
+/// How long a peer may think about our INVITE after its last provisional response (RFC 3261 section 16.6: timer C).
+const ANSWER_MAX: Duration = Duration::from_secs(180);
 
 /// A client transaction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -169,9 +173,9 @@ impl Outbound {
             State::Completed => Receipt::Repeated((invite && code >= 300).then(|| self.again())),
             _ if code < 200 => {
                 self.state = State::Proceeding;
-                // An INVITE is silent now and waits; anything else is sent each T2 until its end.
+                // An INVITE is silent now and waits, not for ever; anything else is sent each T2 until its end.
                 self.resend = match (invite, self.peer.transport.is_reliable()) {
-                    (true, _) => Resend::idle(),
+                    (true, _) => Resend::only_end(now, ANSWER_MAX),
                     (false, false) => self.resend.every(now, T2),
                     (false, true) => self.resend,
                 };
@@ -189,7 +193,7 @@ impl Outbound {
     fn complete(&mut self, now: Mono, id: OutboundId, response: &Message, invite: bool) -> Receipt {
         self.state = State::Completed;
         let rest = match (self.peer.transport.is_reliable(), invite) {
-            (true, _) => std::time::Duration::ZERO,
+            (true, _) => Duration::ZERO,
             (false, true) => LIFE, // Timer D.
             (false, false) => T4,  // Timer K.
         };

@@ -140,11 +140,11 @@ fn scheme_of(text: &str) -> (Scheme, usize) {
     if let Some((_, scheme)) = known.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)) {
         return (*scheme, colon + 1);
     }
-    // `host:5060` and `user:password@host` have no scheme; anything else that looks like one has.
+    // `host:5060` and `user:1234@host` have no scheme; anything else that looks like one has.
     let looks = name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     let port = text[colon + 1..].starts_with(|c: char| c.is_ascii_digit());
-    if looks && !port && !text.contains('@') { (Scheme::Other, colon + 1) } else { (Scheme::None, 0) }
+    if looks && !port { (Scheme::Other, colon + 1) } else { (Scheme::None, 0) }
 }
 
 /// Host and port of `host[:port]`, blanks around either dropped. A port that is no number is no port.

@@ -148,15 +148,14 @@ impl Endpoint {
     fn on_bye(&mut self, now: Mono, id: DialogId, request: RequestId, message: Message) {
         self.answer(now, request, Answer::ok());
         let Some(dialog) = self.dialogs.dialog(id) else { return };
+        let crossed = dialog.ending;
         if let Some(invite) = dialog.invite_in.take() {
             self.answer(now, invite, Answer::new(487, "Request Terminated"));
         }
-        // Ours crossed it: the owner hears of its own alone.
-        if self.dialogs.dialog(id).is_some_and(|dialog| !dialog.ending) {
+        // If ours crossed it, the owner hears of its own alone, once that is done.
+        if !crossed {
             self.dialogs.remove(id);
             self.event(Event::Bye { dialog: id, message: Box::new(message) });
-        } else {
-            self.dialogs.set_unacked(id, None);
         }
     }
 
