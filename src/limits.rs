@@ -137,6 +137,12 @@ pub const SIP_HEADERS_MAX: usize = 512;
 pub const MULTIPART_PARTS_MAX: usize = 32;
 /// TCP connections of SIP peers held at once; the one idle longest makes room.
 pub const SIP_CONNECTIONS_MAX: usize = 4096;
+/// Messages queued towards one TCP peer; one that does not read them loses its connection.
+pub const SIP_WRITES_MAX: usize = 64;
+/// Messages that wait for the control core; beyond it sockets are not read.
+pub const SIP_INBOUND_MAX: usize = 1024;
+/// A message begun on a stream has to be complete after this long.
+pub const SIP_STREAM_MESSAGE_MAX: Duration = Duration::from_secs(32);
 /// Transactions alive at once; a request beyond it is answered 503 without state.
 pub const TRANSACTIONS_MAX: usize = 100_000;
 /// Dialogs alive at once; an INVITE beyond it is answered 503.

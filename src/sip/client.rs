@@ -16,7 +16,7 @@
 //! Left out: forked INVITEs (the first 2xx counts), authentication, redirection.
 
 use super::builder::Builder;
-use super::dialog::{Dialog, contact, host};
+use super::dialog::{Dialog, Hop, contact, host};
 use super::endpoint::{ALLOW, Endpoint};
 use super::event::{Answer, DialogId, Event, Gone};
 use super::message::Message;
@@ -97,7 +97,7 @@ impl Endpoint {
             unacked: None,
         };
         let id = self.dialogs.insert(dialog);
-        self.send_invite(now, id, to, invitation.headers, invitation.body);
+        self.send_invite(now, id, (to, None), invitation.headers, invitation.body);
         id
     }
 
@@ -118,11 +118,11 @@ impl Endpoint {
         &mut self,
         now: Mono,
         id: DialogId,
-        hop: Peer,
+        hop: Hop,
         headers: Vec<(String, String)>,
         body: Option<(String, Vec<u8>)>,
     ) {
-        let contact = contact(&self.config, &hop);
+        let contact = contact(&self.config, &hop.0);
         let extend = |builder: Builder| {
             let builder = builder.header("Contact", contact).header("Allow", ALLOW).headers(headers);
             match body {
@@ -142,14 +142,14 @@ impl Endpoint {
         &mut self,
         now: Mono,
         id: DialogId,
-        hop: Peer,
+        hop: Hop,
         method: &Method,
         extend: impl FnOnce(Builder) -> Builder,
     ) -> Option<OutboundId> {
         let branch = self.branch();
         let dialog = self.dialogs.dialog(id)?;
         let cseq = dialog.next_cseq();
-        let builder = dialog.request(method, cseq, &branch, hop, &self.config);
+        let builder = dialog.request(method, cseq, &branch, hop.0, &self.config);
         // Our own writing reads back; if it ever did not, nothing would be sent and the peer would see silence.
         let request = Message::parse_datagram(&extend(builder).finish()).ok()?;
         let (outbound, again) = self.outbounds.start(now, &request, id, hop);
@@ -166,13 +166,14 @@ impl Endpoint {
         let branch = self.branch();
         let dialog = self.dialogs.dialog(id).filter(|dialog| dialog.confirmed).ok_or(Gone)?;
         let (cseq, hop) = (dialog.invite_cseq, dialog.next_hop());
-        let mut builder = dialog.request(&Method::Ack, cseq, &branch, hop, &self.config);
+        let mut builder = dialog.request(&Method::Ack, cseq, &branch, hop.0, &self.config);
         if let Some((content_type, body)) = body {
             builder = builder.body(content_type, body);
         }
         let bytes: std::sync::Arc<[u8]> = builder.finish().into();
-        dialog.ack = Some((cseq, hop, bytes.clone()));
-        self.send((hop, None, bytes));
+        let again = (hop.0, hop.1, bytes);
+        dialog.ack = Some((cseq, again.clone()));
+        self.send(again);
         Ok(())
     }
 
@@ -180,14 +181,14 @@ impl Endpoint {
     pub fn cancel(&mut self, now: Mono, id: DialogId) -> Result<(), Gone> {
         let dialog = self.dialogs.dialog(id).ok_or(Gone)?;
         let invite = dialog.invite_out.ok_or(Gone)?;
-        let (bytes, peer, provisional) = self.outbounds.open(invite).ok_or(Gone)?;
+        let (bytes, hop, provisional) = self.outbounds.open(invite).ok_or(Gone)?;
         if !provisional {
             // Nothing may be cancelled before the peer has said anything.
             dialog.leaving = true;
             return Ok(());
         }
         let Some(cancel) = cancel_of(bytes) else { return Err(Gone) };
-        let (_, again) = self.outbounds.start(now, &cancel, id, peer);
+        let (_, again) = self.outbounds.start(now, &cancel, id, hop);
         self.send(again);
         Ok(())
     }
@@ -254,8 +255,8 @@ impl Endpoint {
 
     fn on_accepted(&mut self, now: Mono, id: DialogId, cseq: u32, offered: bool, message: Message) {
         let Some(dialog) = self.dialogs.dialog(id) else { return self.stray() };
-        if let Some((_, hop, ack)) = dialog.ack.clone().filter(|(number, ..)| *number == cseq) {
-            return self.send((hop, None, ack));
+        if let Some((_, ack)) = dialog.ack.clone().filter(|(number, _)| *number == cseq) {
+            return self.send(ack);
         }
         if dialog.invite_out.take().is_none() {
             // A repeated 2xx whose ACK the owner still owes.

@@ -1,7 +1,7 @@
 //! Dialogs (RFC 3261 section 12): who the two ends are, where requests of ours go, and the 2xx that waits for its ACK.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::net::SocketAddr;
 
 use super::builder::Builder;
 use super::event::{Config, DialogId, RequestId};
@@ -14,6 +14,9 @@ use super::server::Again;
 use super::timers::{Due, Resend, Timers};
 use super::uri::{Uri, split_host_port};
 use crate::base::Mono;
+
+/// To whom a request of ours goes, and where to connect to should the link be gone.
+pub(crate) type Hop = (Peer, Option<SocketAddr>);
 
 /// One dialog, early or confirmed.
 pub(crate) struct Dialog {
@@ -41,7 +44,7 @@ pub(crate) struct Dialog {
     /// Our BYE is under way.
     pub(crate) ending: bool,
     /// The ACK that we sent, by CSeq number, to be repeated with each repeated 2xx.
-    pub(crate) ack: Option<(u32, Peer, Arc<[u8]>)>,
+    pub(crate) ack: Option<(u32, Again)>,
     /// CSeq number of our last accepted INVITE, which its ACK repeats.
     pub(crate) invite_cseq: u32,
     pub(crate) unacked: Option<Unacked>,
@@ -136,21 +139,26 @@ impl Dialog {
         }
     }
 
-    /// Where our requests go: the first Record-Route, else the target. One that is named and not numbered is reached the way
-    /// the peer came; so is everything on a stream whose other end has that address (RFC 5923 in spirit).
-    pub(crate) fn next_hop(&self) -> Peer {
+    /// Where our requests go: the first Record-Route, else the target; and where to connect to should the link be gone.
+    /// One that is named and not numbered is reached the way the peer came; so is everything on a stream whose other end
+    /// has that address (RFC 5923 in spirit).
+    pub(crate) fn next_hop(&self) -> Hop {
         let first =
             self.routes.first().and_then(|route| NameAddr::parse(route)).map(|route| route.uri().clone());
         let uri = first.unwrap_or_else(|| Uri::parse(&self.target));
         let transport = uri.param("transport").and_then(Transport::from_name).unwrap_or(self.peer.transport);
-        let Some(ip) = uri.ip() else { return self.peer };
-        let same = transport == self.peer.transport;
-        if ip.is_unspecified() || !same || (transport.is_reliable() && ip == self.peer.remote.ip()) {
-            return self.peer;
+        let address = uri
+            .ip()
+            .filter(|ip| !ip.is_unspecified())
+            .map(|ip| SocketAddr::new(ip, uri.port().unwrap_or(5060)));
+        let reliable = self.peer.transport.is_reliable();
+        match address.filter(|_| transport == self.peer.transport) {
+            Some(remote) if !reliable => (Peer { remote, ..self.peer }, None),
+            Some(remote) if remote.ip() != self.peer.remote.ip() => {
+                (Peer { link: Peer::NEW_CONNECTION, remote, ..self.peer }, None)
+            }
+            fallback => (self.peer, fallback.filter(|_| reliable)),
         }
-        let remote = std::net::SocketAddr::new(ip, uri.port().unwrap_or(5060));
-        let link = if transport.is_reliable() { Peer::NEW_CONNECTION } else { self.peer.link };
-        Peer { link, remote, ..self.peer }
     }
 }
 

@@ -1,15 +1,14 @@
 //! Client transactions (RFC 3261 section 17.1, RFC 6026 section 7.2), without I/O.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::Builder;
+use super::dialog::Hop;
 use super::event::DialogId;
 use super::message::Message;
 use super::method::Method;
-use super::peer::Peer;
 use super::server::Again;
 use super::timers::{Due, LIFE, Resend, T2, T4, Timers};
 use crate::base::Mono;
@@ -41,7 +40,7 @@ pub(crate) struct Outbound {
     /// Whether the request had a body: an INVITE without one leaves the answer to our ACK.
     pub(crate) offered: bool,
     key: String,
-    peer: Peer,
+    hop: Hop,
     state: State,
     /// The request, or the ACK once a failure has come.
     bytes: Arc<[u8]>,
@@ -79,14 +78,14 @@ impl Outbounds {
         now: Mono,
         request: &Message,
         dialog: DialogId,
-        peer: Peer,
+        hop: Hop,
     ) -> (OutboundId, Again) {
         let id = OutboundId(self.next);
         self.next += 1;
         let method = request.method().clone();
         // Timers A and B, or E and F.
         let resend = Resend::until_life(now, if method == Method::Invite { LIFE } else { T2 });
-        let resend = if peer.transport.is_reliable() { resend.quiet() } else { resend };
+        let resend = if hop.0.transport.is_reliable() { resend.quiet() } else { resend };
         let key = key(request);
         self.keys.insert(key.clone(), id);
         self.timers.set(id, resend.deadline());
@@ -97,7 +96,7 @@ impl Outbounds {
             cseq,
             offered,
             key,
-            peer,
+            hop,
             state,
             bytes: request.bytes().into(),
             resend,
@@ -121,10 +120,10 @@ impl Outbounds {
     }
 
     /// The request as it was sent, if no final response has come.
-    pub(crate) fn open(&self, id: OutboundId) -> Option<(&[u8], Peer, bool)> {
+    pub(crate) fn open(&self, id: OutboundId) -> Option<(&[u8], Hop, bool)> {
         let transaction = self.transactions.get(&id)?;
         let open = matches!(transaction.state, State::Calling | State::Proceeding);
-        open.then_some((&*transaction.bytes, transaction.peer, transaction.state == State::Proceeding))
+        open.then_some((&*transaction.bytes, transaction.hop, transaction.state == State::Proceeding))
     }
 
     /// Runs what is due at `now`: something to send again, or the id of a request that got no answer.
@@ -161,7 +160,7 @@ impl Outbounds {
 
 impl Outbound {
     fn again(&self) -> Again {
-        (self.peer, None::<SocketAddr>, self.bytes.clone())
+        (self.hop.0, self.hop.1, self.bytes.clone())
     }
 
     fn receive(&mut self, now: Mono, id: OutboundId, response: &Message) -> Receipt {
@@ -174,7 +173,7 @@ impl Outbound {
             _ if code < 200 => {
                 self.state = State::Proceeding;
                 // An INVITE is silent now and waits, not for ever; anything else is sent each T2 until its end.
-                self.resend = match (invite, self.peer.transport.is_reliable()) {
+                self.resend = match (invite, self.hop.0.transport.is_reliable()) {
                     (true, _) => Resend::only_end(now, ANSWER_MAX),
                     (false, false) => self.resend.every(now, T2),
                     (false, true) => self.resend,
@@ -192,7 +191,7 @@ impl Outbound {
 
     fn complete(&mut self, now: Mono, id: OutboundId, response: &Message, invite: bool) -> Receipt {
         self.state = State::Completed;
-        let rest = match (self.peer.transport.is_reliable(), invite) {
+        let rest = match (self.hop.0.transport.is_reliable(), invite) {
             (true, _) => Duration::ZERO,
             (false, true) => LIFE, // Timer D.
             (false, false) => T4,  // Timer K.
