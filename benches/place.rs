@@ -202,7 +202,7 @@ fn open(call: u16, control: &mut ControlEnd) {
         ssrc: 1,
         segment,
     };
-    control.commands.push(Command::Open(Box::new(open))).ok().expect("room");
+    control.commands.push(Command::Open(Box::new(open))).expect("room");
 }
 
 fn shard(seconds: u64) -> (f64, u64) {

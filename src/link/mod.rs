@@ -31,6 +31,7 @@ pub struct TrackPlan {
 }
 
 /// Everything a shard needs to write one segment.
+#[derive(Debug)]
 pub struct SegmentPlan {
     /// Which call.
     pub call: CallId,
@@ -47,6 +48,7 @@ pub struct SegmentPlan {
 }
 
 /// A call to record.
+#[derive(Debug)]
 pub struct OpenCall {
     /// Which call.
     pub call: CallId,
@@ -65,6 +67,7 @@ pub struct OpenCall {
 }
 
 /// Control to shard.
+#[derive(Debug)]
 pub enum Command {
     /// Bind ports, create the file, start. Answered by [`Event::Opened`] or [`Event::Refused`].
     Open(Box<OpenCall>),

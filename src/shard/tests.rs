@@ -84,7 +84,7 @@ impl World {
             ssrc: 1,
             segment: segment_plan(1),
         };
-        self.control.commands.push(Command::Open(Box::new(open))).ok().unwrap();
+        self.control.commands.push(Command::Open(Box::new(open))).unwrap();
         self.turn(200);
         let opened = self.events.iter().find_map(|event| match event {
             Event::Opened { ports, .. } => Some(ports.clone()),
@@ -114,7 +114,7 @@ impl World {
     }
 
     fn close(&mut self) -> (Vec<SegmentReport>, Vec<TrackReport>, u64, Vec<Interval>) {
-        self.control.commands.push(Command::Close { call: CALL }).ok().unwrap();
+        self.control.commands.push(Command::Close { call: CALL }).unwrap();
         self.turn(1500);
         let (mut segments, mut end, mut intervals) = (Vec::new(), None, Vec::new());
         for event in self.events.drain(..) {
@@ -206,7 +206,7 @@ fn a_change_of_law_is_followed_without_losing_a_bit() {
             world.events.iter().position(|event| matches!(event, Event::SegmentWanted { .. }))
         {
             world.events.remove(index);
-            world.control.commands.push(Command::Segment(Box::new(segment_plan(2)))).ok().unwrap();
+            world.control.commands.push(Command::Segment(Box::new(segment_plan(2)))).unwrap();
         }
     }
     let (segments, tracks, _, _) = world.close();
@@ -292,7 +292,7 @@ fn a_call_beyond_the_ports_is_refused_and_leaves_nothing() {
         ssrc: 1,
         segment: plan,
     };
-    world.control.commands.push(Command::Open(Box::new(open))).ok().unwrap();
+    world.control.commands.push(Command::Open(Box::new(open))).unwrap();
     world.turn(100);
     let refused = world
         .events
@@ -310,7 +310,7 @@ fn a_segment_whose_plan_never_comes_does_not_keep_its_call_for_ever() {
         world.packet(ports[0], if i < 40 { 0 } else { 8 }, i, &[i as u8; 160]);
         world.turn(20);
     }
-    world.control.commands.push(Command::Close { call: CALL }).ok().unwrap();
+    world.control.commands.push(Command::Close { call: CALL }).unwrap();
     world.turn(CLOSE_RETRY_MAX.as_millis() as u64);
     let (segments, ..) = world.close();
     assert_eq!(segments.iter().map(|s| s.durable.is_ok()).collect::<Vec<_>>(), [true, false]);
