@@ -32,6 +32,8 @@ macro_rules! commands {
 commands! {
     /// Record: answer SIPREC calls and write what they carry, until told to stop
     serve Serve;
+    /// Simulate a whole recorder from a seed, with faults, and check everything it did
+    vopr Vopr;
 }
 
 /// Tapehead, a SIPREC call recorder: thread-per-core, io_uring, sealed while it streams.

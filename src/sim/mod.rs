@@ -3,5 +3,16 @@
 //! Everything follows from a seed: `tapehead vopr SEED` runs what a test ran. Leaves out real time, threads and
 //! the operating system.
 
+pub mod call;
+pub mod check;
 pub mod message;
 pub mod peer;
+pub mod reading;
+pub mod timeline;
+pub mod witness;
+pub mod world;
+
+pub use world::{Outcome, run};
+
+#[cfg(test)]
+mod tests;

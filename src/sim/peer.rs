@@ -37,6 +37,8 @@ pub struct Diary {
     pub changed_law: bool,
     /// Whether it has ended.
     pub ended: bool,
+    /// When it was told to stop, if it was: it leaves without a word.
+    pub stopped: Option<Mono>,
 }
 
 /// Rates per mille of packets at which a stream does something out of the ordinary.
@@ -371,6 +373,10 @@ impl Sender for Stream {
     }
 
     fn send(&mut self, now: Mono, out: &mut Vec<Outgoing>) {
+        if self.diary.borrow().stopped.is_some_and(|at| at <= now) {
+            self.diary.borrow_mut().ended = true;
+            return;
+        }
         if self.diary.borrow().epochs.is_empty() {
             self.begin_epoch(true);
         }

@@ -69,6 +69,7 @@ pub struct Disk {
     /// Changes handed over and not yet done, by ticket.
     in_flight: BTreeMap<u64, (Inode, u64, Vec<u8>)>,
     next: u64,
+    born: BTreeMap<Inode, PathBuf>,
     witnessed: Vec<Witnessed>,
 }
 
@@ -86,6 +87,7 @@ impl Disk {
         self.next += 1;
         let inode = Inode(self.next);
         self.files.insert(inode, File::default());
+        self.born.insert(inode, path.to_owned());
         self.names.insert(path.to_owned(), inode);
         self.names_unsynced.push(NameChange::Made(path.to_owned(), inode));
         Some(inode)
@@ -94,6 +96,11 @@ impl Disk {
     /// The file of this name.
     pub fn find(&self, path: &Path) -> Option<Inode> {
         self.names.get(path).copied()
+    }
+
+    /// The name that a file was made under.
+    pub fn born_as(&self, inode: Inode) -> Option<&Path> {
+        self.born.get(&inode).map(PathBuf::as_path)
     }
 
     /// Whether some name lies in this folder.
