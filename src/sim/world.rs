@@ -292,7 +292,6 @@ impl World {
         let call = &self.calls[index];
         let started = call.started.unwrap_or(now);
         let early = call.hang_up_early_ms.is_some_and(|ms| now.since(started) >= Duration::from_millis(ms));
-        // A second after the last packet has left nothing is on its way any more, whatever the detour.
         let done = call.is_silent() && self.machine.borrow().net.is_quiet(HOST);
         if early || done {
             self.calls[index].clean = done;
@@ -503,7 +502,7 @@ fn shard_plan(index: u32, prng: &mut Prng) -> ShardPlan {
         port_count: 16 + 2 * prng.below(40) as u16,
         calls_max: 1 + prng.below(6) as u32,
         horizon: Duration::from_millis([40, 100, 200, 200, 200, 350, 500][prng.below(7) as usize]),
-        receive_buffers: 1 << (3 + prng.below(6)),
+        receive_buffers: 1 << (5 + prng.below(4)),
     }
 }
 

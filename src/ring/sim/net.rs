@@ -239,9 +239,10 @@ impl Net {
         &self.book
     }
 
-    /// Whether nothing is on its way to `host`.
+    /// Whether nothing is on its way to `host` or waits in its sockets.
     pub fn is_quiet(&self, host: IpAddr) -> bool {
-        !self.flying.values().any(|(to, _)| to.ip() == host)
+        let waits = |(at, socket): (&SocketAddr, &Socket)| at.ip() == host && !socket.queue.is_empty();
+        !self.flying.values().any(|(to, _)| to.ip() == host) && !self.sockets.iter().any(waits)
     }
 
     fn send_until(&mut self, to: Mono) {
