@@ -1,6 +1,8 @@
-//! The demonstration's own parts: comparing what was recorded with what was sent, and drawing it.
+//! The demonstration's own parts: who calls, comparing what was recorded with what was sent, drawing it, saying it.
 //!
-//! Functions of their input alone. Leaves out the calls ([`crate::src_client`]) and the course of it all (`cli::demo`).
+//! Leaves out the recording client ([`crate::src_client`]) and the course of it all (`cli::demo`).
 
+pub mod cast;
 pub mod compare;
 pub mod picture;
+pub mod report;
