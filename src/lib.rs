@@ -5,7 +5,7 @@
 //!
 //! - commands: `cli`, [`demo`]
 //! - drivers, which touch sockets, files, clocks and threads: [`ring`], [`shard`], [`link`],
-//!   [`sys`], `sip_net`, `keys`, [`src_client`]
+//!   [`sys`], `sip_net`, [`keys`], [`store`], [`src_client`]
 //! - cores, pure functions of their input: [`rtp`], [`sdp`], [`sip`], [`siprec`], [`media`],
 //!   [`seal`], [`recording`], [`control`]
 //! - base: [`limits`], [`config`], [`base`]
@@ -32,6 +32,7 @@ pub mod sip;
 pub mod sip_net;
 pub mod siprec;
 pub mod src_client;
+pub mod store;
 pub mod sys;
 #[cfg(test)]
 mod tidy;

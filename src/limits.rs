@@ -26,6 +26,10 @@ pub const SEGMENT_FRAMES_MAX: u32 = (u32::MAX as u64 / FRAME_PLAIN_BYTES as u64)
 
 /// A master key file is three short lines; a longer one is something else.
 pub const MASTER_KEY_FILE_BYTES_MAX: usize = 1024;
+/// Folders are searched for recordings so deep: the day's three, the recording's, and room for a tenant's and a site's above.
+pub const FOLDER_DEPTH_MAX: usize = 8;
+/// A gap between two segments longer than this is not written out as silence: a week.
+pub const EXPORT_GAP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 // ---------------------------------------------------------------- blocks and writing
 

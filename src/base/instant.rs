@@ -60,6 +60,12 @@ impl Wall {
         )
     }
 
+    /// Reads RFC 3339; `None` for another format or a year outside 1970 to 2553.
+    pub fn from_rfc3339(text: &str) -> Option<Wall> {
+        let at = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).ok()?;
+        u64::try_from(at.unix_timestamp_nanos()).ok().map(Wall)
+    }
+
     /// The UTC date as path components: `2026/11/21`.
     pub fn date_path(self) -> String {
         let at = self.utc();
@@ -89,6 +95,8 @@ mod tests {
         let at = Wall(1_795_269_802_512_000_000);
         assert_eq!(at.to_rfc3339(), "2026-11-21T14:03:22.512Z");
         assert_eq!(at.date_path(), "2026/11/21");
+        assert_eq!(Wall::from_rfc3339(&at.to_rfc3339()), Some(at));
+        assert_eq!(Wall::from_rfc3339("yesterday"), None);
     }
 
     #[test]

@@ -49,7 +49,7 @@ const CHUNK_HEADER_BYTES: usize = 8;
 /// Everything before the samples; `data_at` is where the `data` chunk shall start, 0 for as early as possible.
 fn front(params: &AudioParams, samples: u64, data_at: usize) -> Vec<u8> {
     let align = block_align(params);
-    let data_bytes = samples * align;
+    let data_bytes = samples.saturating_mul(align);
     let mut out = b"RIFF\0\0\0\0WAVE".to_vec();
     chunk(&mut out, b"fmt ", &format(params));
     if params.format != SampleFormat::Pcm16 {
@@ -63,7 +63,7 @@ fn front(params: &AudioParams, samples: u64, data_at: usize) -> Vec<u8> {
     out.extend_from_slice(b"data");
     out.extend_from_slice(&to_u32(data_bytes).to_le_bytes());
     // RIFF counts a chunk's pad byte in its own size: an odd data chunk is followed by one.
-    let riff_bytes = (out.len() - CHUNK_HEADER_BYTES) as u64 + data_bytes + data_bytes % 2;
+    let riff_bytes = ((out.len() - CHUNK_HEADER_BYTES) as u64 + data_bytes % 2).saturating_add(data_bytes);
     out[4..8].copy_from_slice(&to_u32(riff_bytes).to_le_bytes());
     out
 }

@@ -41,7 +41,7 @@ pub struct StreamSeed {
 
 impl StreamSeed {
     /// A fresh seed.
-    pub fn new(entropy: &mut impl crate::base::Entropy) -> StreamSeed {
+    pub fn new(entropy: &mut (impl crate::base::Entropy + ?Sized)) -> StreamSeed {
         let mut seed = StreamSeed { salt: [0; 32], nonce_prefix: [0; 7] };
         entropy.fill(&mut seed.salt);
         entropy.fill(&mut seed.nonce_prefix);

@@ -9,8 +9,12 @@
 
 mod block0;
 mod frame;
+mod keyset;
+mod whole;
 
 pub use block0::{
     AudioParams, Block0, Block0Error, CIPHER, Closing, FORMAT, Kind, State, VERSION, WrappedKey,
 };
 pub use frame::{DamagedFrame, DataKey, FrameOpener, FrameSealer, StreamSeed};
+pub use keyset::tink_keyset;
+pub use whole::seal_whole;

@@ -1,0 +1,120 @@
+//! What the store asks of a file system, by path and without state, so that a simulated or failing one can stand in.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::Path;
+
+/// A name in a folder.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Entry {
+    /// The name, without the folder.
+    pub name: String,
+    /// It is a folder itself.
+    pub folder: bool,
+}
+
+/// The operations. Nothing is durable before the file, and for names their folder, is synced.
+pub trait Disk: Sync {
+    /// The names in a folder, sorted. Names that are not UTF-8 and symbolic links are left out: none of ours are.
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
+    /// A file's size in bytes.
+    fn size(&self, file: &Path) -> io::Result<u64>;
+    /// Reads from `offset` on until `out` is full or the file ends, and says how many bytes.
+    fn read(&self, file: &Path, offset: u64, out: &mut [u8]) -> io::Result<usize>;
+    /// Makes an empty file for its owner alone, or empties the one there is.
+    fn create(&self, file: &Path) -> io::Result<()>;
+    /// Writes all of `bytes` to an existing file.
+    fn write(&self, file: &Path, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Sets a file's size.
+    fn truncate(&self, file: &Path, size: u64) -> io::Result<()>;
+    /// Makes a file's content and size durable.
+    fn sync(&self, file: &Path) -> io::Result<()>;
+    /// Moves a file or a folder, replacing a file.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Removes a file.
+    fn remove(&self, file: &Path) -> io::Result<()>;
+    /// Removes an empty folder.
+    fn remove_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Makes a folder, for its owner alone, and those above it. No error if it is there.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+    /// Makes the names in a folder durable.
+    fn sync_folder(&self, folder: &Path) -> io::Result<()>;
+}
+
+/// The operating system's file systems.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct OsDisk;
+
+impl Disk for OsDisk {
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let kind = entry.file_type()?;
+            if let Ok(name) = entry.file_name().into_string()
+                && !kind.is_symlink()
+            {
+                entries.push(Entry { name, folder: kind.is_dir() });
+            }
+        }
+        entries.sort();
+        Ok(entries)
+    }
+
+    fn size(&self, file: &Path) -> io::Result<u64> {
+        let about = fs::metadata(file)?;
+        if about.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(about.len()) }
+    }
+
+    fn read(&self, file: &Path, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let file = File::open(file)?;
+        let mut filled = 0;
+        while filled < out.len() {
+            match file.read_at(&mut out[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(bytes) => filled += bytes,
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn create(&self, file: &Path) -> io::Result<()> {
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map(drop)
+    }
+
+    fn write(&self, file: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        OpenOptions::new().write(true).open(file)?.write_all_at(bytes, offset)
+    }
+
+    fn truncate(&self, file: &Path, size: u64) -> io::Result<()> {
+        OpenOptions::new().write(true).open(file)?.set_len(size)
+    }
+
+    fn sync(&self, file: &Path) -> io::Result<()> {
+        // Linux writes back a file's dirty pages whoever wrote them, so a descriptor of our own will do.
+        OpenOptions::new().write(true).open(file)?.sync_data()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, file: &Path) -> io::Result<()> {
+        fs::remove_file(file)
+    }
+
+    fn remove_folder(&self, folder: &Path) -> io::Result<()> {
+        fs::remove_dir(folder)
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        File::open(folder)?.sync_all()
+    }
+}
