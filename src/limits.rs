@@ -100,6 +100,14 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Recordings that may wait to be finalised before new calls are answered 503.
 pub const FINALISE_BACKLOG_MAX: usize = 10_000;
+/// Threads of the background pool.
+pub const POOL_THREADS: usize = 2;
+/// How often disk and pool are looked at.
+pub const WORLD_INTERVAL: Duration = Duration::from_secs(1);
+/// At shutdown our BYEs may be answered for this long.
+pub const BYE_WAIT_MAX: Duration = Duration::from_secs(2);
+/// Whose recordings they are, where there is only one tenant.
+pub const TENANT: &str = "default";
 /// Header fields of the INVITE that a manifest keeps, besides those it has a member for.
 pub const KEPT_HEADERS_MAX: usize = 64;
 /// Bytes of them.

@@ -28,6 +28,8 @@ pub struct Plan {
     pub sip_listen: Vec<Listen>,
     /// The address for Contact and SDP, if it is not the one reached.
     pub external_address: Option<IpAddr>,
+    /// Record calls without a sign of SIPREC, too.
+    pub any_call: bool,
     /// Where media is received.
     pub rtp_bind: IpAddr,
     /// First and last media port: the first even, the last odd.
@@ -151,6 +153,7 @@ impl Check<'_> {
             drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
             sip_listen: self.listen(),
             external_address: self.external_address(),
+            any_call: self.switch("sip.any_call"),
             rtp_bind: self.rtp_bind(),
             rtp_ports,
             receive_buffers: self.receive_buffers(calls_max.div_ceil(shards as u32)),

@@ -130,6 +130,11 @@ pub const SETTINGS: &[Setting] = &[
         Default::Text(""),
         "The IP address put into Contact and SDP, where it differs from the one that clients reach (NAT).\nEmpty: the local address that the client reached.",
     ),
+    setting(
+        "sip.any_call",
+        Default::Switch(false),
+        "Record every call, also those that show no sign of SIPREC (which otherwise get 421).",
+    ),
     setting("rtp.bind", Default::Text("0.0.0.0"), "The local address on which media is received."),
     setting(
         "rtp.ports",

@@ -7,7 +7,7 @@ use super::Refusal;
 use crate::base::{Mono, RecordingId, Wall};
 use crate::link::{CallId, Command};
 use crate::recording::Manifest;
-use crate::seal::{DataKey, StreamSeed, WrappedKey};
+use crate::seal::{DataKey, WrappedKey};
 use crate::sip::{Answer, DialogId, RequestId};
 
 /// The two clocks at one instant.
@@ -60,12 +60,7 @@ pub enum Job {
     /// Write the manifest as it is known now.
     Checkpoint(Box<Paper>),
     /// Hash the segments, write the last manifest, and move the folder to its place among the finished ones.
-    Finalise {
-        /// The manifest.
-        paper: Box<Paper>,
-        /// The folder's new name; its parents may be missing.
-        target: PathBuf,
-    },
+    Finalise(Box<Paper>),
     /// Delete the folder of a call that was never answered.
     Discard {
         /// Whose.
@@ -79,7 +74,7 @@ impl Job {
     /// Whose job it is.
     pub fn call(&self) -> CallId {
         match self {
-            Job::Checkpoint(paper) | Job::Finalise { paper, .. } => paper.call,
+            Job::Checkpoint(paper) | Job::Finalise(paper) => paper.call,
             Job::Discard { call, .. } => *call,
         }
     }
@@ -89,18 +84,12 @@ impl Job {
 pub struct Paper {
     /// Whose.
     pub call: CallId,
-    /// The live folder.
-    pub dir: PathBuf,
     /// The manifest.
     pub manifest: Manifest,
-    /// Start of the recording, as block 0 has it.
-    pub started: Wall,
     /// The data key.
     pub key: DataKey,
     /// The data key, wrapped.
     pub wrapped: Vec<WrappedKey>,
-    /// Salt and nonce prefix, fresh for this writing.
-    pub seed: StreamSeed,
 }
 
 /// How much a line of the log matters.

@@ -8,7 +8,7 @@ use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
 use crate::limits::OPEN_WAIT_MAX;
 use crate::link::{CallId, Command, OpenCall, SegmentPlan};
 use crate::media::SAMPLE_RATE;
-use crate::recording::layout;
+use crate::recording::{Manifest, layout};
 use crate::sdp::{Agreement, Description};
 use crate::seal::{AudioParams, Block0, DataKey, StreamSeed, WrappedKey};
 use crate::sip::{Answer, DialogId, Message, Peer, RequestId};
@@ -51,7 +51,6 @@ pub(super) struct Call {
     bind: IpAddr,
     tenant: String,
     pub(super) dir: PathBuf,
-    pub(super) recordings: PathBuf,
     pub(super) started: Wall,
     /// The zero of the timeline, once the shard has told.
     pub(super) zero: Mono,
@@ -130,7 +129,6 @@ impl<E: Entropy> Control<E> {
             bind,
             tenant: self.rules.tenant.clone(),
             dir: layout::active_dir(&self.rules.recordings, recording),
-            recordings: self.rules.recordings.clone(),
             started: now.wall,
             zero: now.mono,
             key: DataKey::new(key),
@@ -215,14 +213,7 @@ impl Call {
     }
 
     /// The shard has bound ports and made the file: the call is answered.
-    pub fn opened(
-        &mut self,
-        ports: &[u16],
-        zero: Mono,
-        now: Now,
-        entropy: &mut impl Entropy,
-        out: &mut Outbox,
-    ) {
+    pub fn opened(&mut self, ports: &[u16], zero: Mono, now: Now, out: &mut Outbox) {
         if self.phase != Phase::Opening {
             return;
         }
@@ -234,7 +225,7 @@ impl Call {
         out.answer(self.request, answer);
         let (tracks, shard) = (self.terms.tracks.len(), self.shard);
         self.log(out, Severity::Info, format!("recording started: {tracks} tracks on shard {shard}"));
-        self.checkpoint(now, entropy, out);
+        self.checkpoint(now, out);
     }
 
     /// It can't be recorded. Nothing of it is kept.
@@ -293,19 +284,8 @@ impl Call {
     }
 
     /// A manifest with what is needed to seal it.
-    pub(super) fn paper(
-        &self,
-        manifest: crate::recording::Manifest,
-        entropy: &mut impl Entropy,
-    ) -> Box<Paper> {
-        Box::new(Paper {
-            call: self.id,
-            dir: self.dir.clone(),
-            manifest,
-            started: self.started,
-            key: self.key.clone(),
-            wrapped: self.wrapped.clone(),
-            seed: StreamSeed::new(entropy),
-        })
+    pub(super) fn paper(&self, manifest: Manifest) -> Box<Paper> {
+        let (key, wrapped) = (self.key.clone(), self.wrapped.clone());
+        Box::new(Paper { call: self.id, manifest, key, wrapped })
     }
 }

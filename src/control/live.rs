@@ -7,30 +7,22 @@ use crate::base::{Entropy, Mono};
 use crate::limits::{CHECKPOINT_INTERVAL, LOSS_AT_CRASH_MAX, SEGMENTS_MAX};
 use crate::link::{Command, SegmentReport, TrackReport};
 use crate::media::{Interval, SAMPLE_RATE};
-use crate::recording::layout;
 use crate::sip::{Answer, Message, Method, RequestId};
 use crate::siprec::Bodies;
 
 impl Call {
     /// The deadline has come: too slow in opening, or a checkpoint is due.
-    pub fn tick(&mut self, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+    pub fn tick(&mut self, now: Now, out: &mut Outbox) {
         match self.phase {
             Phase::Keys | Phase::Opening => self.give_up(&Refusal::Slow, out),
-            Phase::Live | Phase::Closing => self.checkpoint(now, entropy, out),
+            Phase::Live | Phase::Closing => self.checkpoint(now, out),
             Phase::Abandoned | Phase::Over => {}
         }
     }
 
     /// A re-INVITE: hold, resume, refresh, a change of codecs, new metadata, or any of these together.
-    pub fn reinvite(
-        &mut self,
-        request: RequestId,
-        message: &Message,
-        now: Now,
-        entropy: &mut impl Entropy,
-        out: &mut Outbox,
-    ) {
-        self.metadata(message, now, entropy, out);
+    pub fn reinvite(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
+        self.metadata(message, now, out);
         let content_type = message.content_type();
         match Bodies::of(content_type.as_deref(), message.body()).sdp {
             Some(sdp) => self.reoffer(request, sdp, out),
@@ -40,15 +32,8 @@ impl Call {
     }
 
     /// UPDATE with or without an offer (RFC 3311), INFO, MESSAGE, NOTIFY: whatever may carry metadata.
-    pub fn in_dialog(
-        &mut self,
-        request: RequestId,
-        message: &Message,
-        now: Now,
-        entropy: &mut impl Entropy,
-        out: &mut Outbox,
-    ) {
-        self.metadata(message, now, entropy, out);
+    pub fn in_dialog(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
+        self.metadata(message, now, out);
         let content_type = message.content_type();
         let sdp = Bodies::of(content_type.as_deref(), message.body()).sdp;
         match sdp.filter(|_| *message.method() == Method::Update) {
@@ -80,9 +65,9 @@ impl Call {
         }
     }
 
-    fn metadata(&mut self, message: &Message, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+    fn metadata(&mut self, message: &Message, now: Now, out: &mut Outbox) {
         if self.book.revision(now.wall, message) && self.phase == Phase::Live {
-            self.checkpoint(now, entropy, out);
+            self.checkpoint(now, out);
         }
     }
 
@@ -165,14 +150,7 @@ impl Call {
     }
 
     /// The shard is done with it.
-    pub fn closed(
-        &mut self,
-        tracks: Vec<TrackReport>,
-        samples: u64,
-        now: Now,
-        entropy: &mut impl Entropy,
-        out: &mut Outbox,
-    ) {
+    pub fn closed(&mut self, tracks: Vec<TrackReport>, samples: u64, now: Now, out: &mut Outbox) {
         match self.phase {
             Phase::Abandoned => return self.discard(out),
             Phase::Closing => {}
@@ -187,15 +165,14 @@ impl Call {
         if !self.durable {
             // The folder stays where recovery looks for it.
             let manifest = self.book.checkpoint(&self.terms, samples);
-            return out.job(Job::Checkpoint(self.paper(manifest, entropy)));
+            return out.job(Job::Checkpoint(self.paper(manifest)));
         }
         let manifest = self.book.complete(&self.terms, tracks, samples);
-        let target = layout::finished_dir(&self.recordings, self.book.recording(), self.started);
-        out.job(Job::Finalise { paper: self.paper(manifest, entropy), target });
+        out.job(Job::Finalise(self.paper(manifest)));
     }
 
     /// Its shard is gone. What was written stays for recovery.
-    pub fn lost(&mut self, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+    pub fn lost(&mut self, now: Now, out: &mut Outbox) {
         match self.phase {
             Phase::Keys | Phase::Opening => self.fail(&Refusal::NoShard, out),
             Phase::Abandoned => self.discard(out),
@@ -206,17 +183,17 @@ impl Call {
                     self.book.end(now.wall, "failure");
                 }
                 self.log(out, Severity::Error, "its shard stopped: the rest of the recording is lost");
-                self.checkpoint(now, entropy, out);
+                self.checkpoint(now, out);
                 self.phase = Phase::Over;
             }
         }
     }
 
     /// Has the manifest written as it is now.
-    pub(super) fn checkpoint(&mut self, now: Now, entropy: &mut impl Entropy, out: &mut Outbox) {
+    pub(super) fn checkpoint(&mut self, now: Now, out: &mut Outbox) {
         (self.checkpoint_at, self.checkpointed) = (None, now.mono);
         let manifest = self.book.checkpoint(&self.terms, self.settled(now.mono));
-        out.job(Job::Checkpoint(self.paper(manifest, entropy)));
+        out.job(Job::Checkpoint(self.paper(manifest)));
     }
 
     /// Up to where every interval has been told: what a crash now would not take.

@@ -140,7 +140,7 @@ impl<E: Entropy> Control<E> {
             if let Some(call) = self.calls.get_mut(&id) {
                 call.due = None;
             }
-            self.with(id, |call, entropy, out| call.tick(now, entropy, out));
+            self.with(id, |call, _, out| call.tick(now, out));
         }
     }
 
@@ -162,10 +162,10 @@ impl<E: Entropy> Control<E> {
                 self.out.answer(request, Answer::new(481, "Call/Transaction Does Not Exist"));
             }
             SipEvent::Reinvite { dialog, request, message } => {
-                self.at(dialog, |call, entropy, out| call.reinvite(request, &message, now, entropy, out));
+                self.at(dialog, |call, _, out| call.reinvite(request, &message, now, out));
             }
             SipEvent::InDialog { dialog, request, message } => {
-                self.at(dialog, |call, entropy, out| call.in_dialog(request, &message, now, entropy, out));
+                self.at(dialog, |call, _, out| call.in_dialog(request, &message, now, out));
             }
             SipEvent::Ack { dialog, .. } => self.at(dialog, |call, _, _| call.acked = true),
             SipEvent::Bye { dialog, message } => {
@@ -186,7 +186,7 @@ impl<E: Entropy> Control<E> {
     pub fn shard(&mut self, shard: usize, event: ShardEvent, now: Now) {
         match event {
             ShardEvent::Opened { call, ports, started } => {
-                self.with(call, |call, entropy, out| call.opened(&ports, started, now, entropy, out));
+                self.with(call, |call, _, out| call.opened(&ports, started, now, out));
             }
             ShardEvent::Refused { call, reason } => {
                 self.with(call, |call, _, out| call.fail(&Refusal::Shard(reason), out));
@@ -201,7 +201,7 @@ impl<E: Entropy> Control<E> {
                 self.with(call, |call, _, out| call.segment_closed(&report, now, out));
             }
             ShardEvent::Closed { call, tracks, samples } => {
-                self.with(call, |call, entropy, out| call.closed(tracks, samples, now, entropy, out));
+                self.with(call, |call, _, out| call.closed(tracks, samples, now, out));
             }
             ShardEvent::Stats(stats) => self.shards.note(shard, *stats),
             ShardEvent::Stopped => self.shard_stopped(shard, now),
@@ -222,7 +222,7 @@ impl<E: Entropy> Control<E> {
         let lost: Vec<CallId> =
             self.calls.iter().filter(|(_, call)| call.shard == shard).map(|(id, _)| *id).collect();
         for id in lost {
-            self.with(id, |call, entropy, out| call.lost(now, entropy, out));
+            self.with(id, |call, _, out| call.lost(now, out));
         }
     }
 

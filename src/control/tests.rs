@@ -190,7 +190,7 @@ impl World {
 
     fn last_manifest(&self) -> &Manifest {
         match self.jobs.last().expect("a job") {
-            Job::Checkpoint(paper) | Job::Finalise { paper, .. } => &paper.manifest,
+            Job::Checkpoint(paper) | Job::Finalise(paper) => &paper.manifest,
             Job::Discard { .. } => panic!("no manifest in a discard"),
         }
     }
@@ -263,9 +263,8 @@ fn bye_closes_the_shard_then_finalises() {
     assert_eq!(world.closes(), 1);
     assert_eq!(world.control.calls(), 1, "not over before the shard says so");
     world.shard_closes(1, Ok(()));
-    let Job::Finalise { paper, target } = world.jobs.last().unwrap() else { panic!("a Finalise") };
-    assert!(target.starts_with("rec/2026/11/21"));
-    assert_eq!(target.file_name(), paper.dir.file_name());
+    let Job::Finalise(paper) = world.jobs.last().unwrap() else { panic!("a Finalise") };
+    assert!(paper.manifest.started.starts_with("2026-11-21T14:03:2"));
     let manifest = &paper.manifest;
     assert_eq!((manifest.state, manifest.samples), (RecordingState::Complete, 800));
     assert_eq!(manifest.end_cause.as_deref(), Some("bye"));
@@ -347,7 +346,7 @@ fn bye_before_the_answer_is_a_cancel_and_before_the_ack_a_short_recording() {
     world.opened(2);
     world.bye(2, None);
     world.shard_closes(2, Ok(()));
-    assert!(matches!(world.jobs.last(), Some(Job::Finalise { .. })));
+    assert!(matches!(world.jobs.last(), Some(Job::Finalise(_))));
 }
 
 #[test]
@@ -526,7 +525,7 @@ fn shutdown_ends_live_calls_with_bye_and_opening_ones_with_503() {
     world.shard_closes(1, Ok(()));
     world.shard(ShardEvent::Refused { call: CallId(2), reason: link::Refusal::Closed });
     assert_eq!(world.control.calls(), 0);
-    assert_eq!(world.jobs.iter().filter(|j| matches!(j, Job::Finalise { .. })).count(), 1);
+    assert_eq!(world.jobs.iter().filter(|j| matches!(j, Job::Finalise(_))).count(), 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ pub mod file;
 pub mod memory;
 pub mod rlimit;
 pub mod socket;
+pub mod space;
 
 pub use clock::{mono, wall};
 pub use entropy::OsEntropy;
