@@ -19,6 +19,7 @@
 //! - While a `Write` is in flight the bytes it covers stay as they are; the rest of its block may be filled on.
 //! - `submit` never blocks. `drain` returns at its deadline at the latest, but for the time the callback takes.
 
+pub mod any;
 mod arrival;
 #[cfg(test)]
 #[path = "conformance_tests.rs"]
@@ -29,6 +30,7 @@ mod loopback;
 pub mod poll;
 pub mod probe;
 pub mod sim;
+pub mod uring;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

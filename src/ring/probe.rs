@@ -62,6 +62,16 @@ pub enum RingError {
 
 impl std::error::Error for RingError {}
 
+impl From<io::Error> for RingError {
+    /// For what a shard needs besides its ring: its memory, its thread.
+    fn from(error: io::Error) -> RingError {
+        RingError::System {
+            call: "starting a shard",
+            errno: Errno(error.raw_os_error().unwrap_or(libc::EIO)),
+        }
+    }
+}
+
 impl fmt::Display for RingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -101,9 +111,16 @@ impl fmt::Display for RingError {
 
 /// Tries io_uring as the product uses it, with a ring that is gone when this returns.
 pub fn probe() -> Result<Features, RingError> {
-    let ring = with_our_flags().build(8).map_err(|error| explain("io_uring_setup", &error, 0))?;
+    probe_for(4 * 4096)
+}
+
+/// The same for a ring that will lock `need` bytes, to be said if there is no room for even the smallest.
+pub(super) fn probe_for(need: u64) -> Result<Features, RingError> {
+    let ring = with_our_flags().build(8).map_err(|error| explain("io_uring_setup", &error, need))?;
     let mut known = Probe::new();
-    ring.submitter().register_probe(&mut known).map_err(|error| explain("io_uring_register", &error, 0))?;
+    ring.submitter()
+        .register_probe(&mut known)
+        .map_err(|error| explain("io_uring_register", &error, need))?;
     // Everything else that is used came before DEFER_TASKRUN: provided buffer rings 5.19, multishot receive 6.0.
     Ok(Features { truncate: known.is_supported(opcode::Ftruncate::CODE) })
 }

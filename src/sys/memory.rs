@@ -7,26 +7,19 @@ use std::ptr::NonNull;
 
 use crate::limits::{BLOCK_BYTES, BLOCK_FRAMES, FRAME_BYTES};
 
-/// A block of the pool.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct BlockIx(pub u32);
-
-/// The pool. Fixed at start; acquiring and releasing never allocate.
-pub struct BlockPool {
+/// Zeroed pages of our own, kept out of core files (they may hold audio) and unmapped when dropped.
+pub struct Mapping {
     base: NonNull<u8>,
-    blocks: u32,
-    free: Vec<u32>,
-    /// Per block, a bit for each frame that a write in flight covers.
-    in_flight: Vec<u8>,
+    bytes: usize,
 }
 
-// SAFETY: the pool owns its mapping; nothing else holds a pointer into it but the kernel, for frames marked in flight.
-unsafe impl Send for BlockPool {}
+// SAFETY: the mapping is owned and has no tie to a thread; access goes through whoever holds it.
+unsafe impl Send for Mapping {}
 
-impl BlockPool {
-    /// Maps `blocks` blocks of zeroed memory. The pages are touched only when used.
-    pub fn new(blocks: u32) -> std::io::Result<BlockPool> {
-        let bytes = BLOCK_BYTES * blocks.max(1) as usize;
+impl Mapping {
+    /// Maps at least one byte; the pages are touched only when used.
+    pub fn new(bytes: usize) -> std::io::Result<Mapping> {
+        let bytes = bytes.max(1);
         // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
         let base = unsafe {
             libc::mmap(
@@ -41,12 +34,52 @@ impl BlockPool {
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }
-        // Plaintext audio must not reach a core file. Best effort: an old kernel without the advice still records.
+        // Best effort: an old kernel without the advice still records.
         // SAFETY: the range is the mapping just made.
         unsafe { libc::madvise(base, bytes, libc::MADV_DONTDUMP) };
         let base = NonNull::new(base.cast::<u8>()).ok_or_else(|| std::io::Error::other("mmap gave null"))?;
+        Ok(Mapping { base, bytes })
+    }
+
+    /// Where it starts: page aligned, valid until dropped.
+    pub fn as_ptr(&self) -> *mut u8 {
+        self.base.as_ptr()
+    }
+
+    /// Its length in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`, unmapped once.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.bytes) };
+    }
+}
+
+/// A block of the pool.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BlockIx(pub u32);
+
+/// The pool. Fixed at start; acquiring and releasing never allocate.
+///
+/// The kernel may read frames in flight: a ring is dropped before its pool (the shard's field order).
+pub struct BlockPool {
+    memory: Mapping,
+    blocks: u32,
+    free: Vec<u32>,
+    /// Per block, a bit for each frame that a write in flight covers.
+    in_flight: Vec<u8>,
+}
+
+impl BlockPool {
+    /// Maps `blocks` blocks of zeroed memory. The pages are touched only when used.
+    pub fn new(blocks: u32) -> std::io::Result<BlockPool> {
+        let memory = Mapping::new(BLOCK_BYTES * blocks.max(1) as usize)?;
         Ok(BlockPool {
-            base,
+            memory,
             blocks: blocks.max(1),
             free: (0..blocks.max(1)).rev().collect(),
             in_flight: vec![0; blocks.max(1) as usize],
@@ -82,7 +115,7 @@ impl BlockPool {
     pub fn frame(&self, block: BlockIx, frame: usize) -> &[u8; FRAME_BYTES] {
         let at = self.offset(block, frame);
         // SAFETY: in bounds by `offset`; `&self` keeps every `frame_mut` away, and the kernel only reads.
-        unsafe { &*self.base.as_ptr().add(at).cast() }
+        unsafe { &*self.memory.as_ptr().add(at).cast() }
     }
 
     /// Frame `frame` of `block`, to fill.
@@ -97,7 +130,7 @@ impl BlockPool {
             "{block:?} frame {frame} is being written"
         );
         // SAFETY: in bounds by `offset`; `&mut self` keeps every other reference away, and no write in flight covers the frame.
-        unsafe { &mut *self.base.as_ptr().add(at).cast() }
+        unsafe { &mut *self.memory.as_ptr().add(at).cast() }
     }
 
     /// Whole frames `[start, start + len)` in bytes, as a write takes them.
@@ -105,7 +138,7 @@ impl BlockPool {
         assert!(start as usize + len as usize <= BLOCK_BYTES);
         let at = self.offset(block, 0) + start as usize;
         // SAFETY: in bounds by the assertion; shared like `frame`.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(at), len as usize) }
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(at), len as usize) }
     }
 
     /// Marks the frames of a write as the kernel's, from submission until [`BlockPool::unlock`].
@@ -122,7 +155,7 @@ impl BlockPool {
 
     /// The whole mapping, for a ring that registers it with the kernel: address and length in bytes.
     pub fn region(&self) -> (*mut u8, usize) {
-        (self.base.as_ptr(), BLOCK_BYTES * self.blocks as usize)
+        (self.memory.as_ptr(), self.memory.bytes())
     }
 
     fn offset(&self, block: BlockIx, frame: usize) -> usize {
@@ -135,14 +168,6 @@ fn frame_mask(start: u32, len: u32) -> u8 {
     let (first, count) = (start as usize / FRAME_BYTES, (len as usize).div_ceil(FRAME_BYTES));
     assert!(first + count <= BLOCK_FRAMES);
     (((1u16 << count) - 1) << first) as u8
-}
-
-impl Drop for BlockPool {
-    fn drop(&mut self) {
-        let (base, bytes) = self.region();
-        // SAFETY: the mapping made in `new`, unmapped once. A ring is dropped before its pool (the shard's field order).
-        unsafe { libc::munmap(base.cast(), bytes) };
-    }
 }
 
 #[cfg(test)]

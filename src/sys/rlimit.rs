@@ -30,16 +30,16 @@ fn read(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
     }
 }
 
-/// CAP_IPC_LOCK (bit 14) lifts the limit on locked memory.
+/// CAP_IPC_LOCK (bit 14) of this thread lifts the limit on locked memory.
 fn may_lock_without_limit() -> bool {
     status_field("CapEff")
         .and_then(|hex| u64::from_str_radix(&hex, 16).ok())
         .is_some_and(|caps| caps & (1 << 14) != 0)
 }
 
-/// One field of `/proc/self/status`, e.g. `Seccomp`.
+/// One field of `/proc/thread-self/status`, e.g. `Seccomp`: of this thread, because capabilities and filters are a thread's.
 pub(crate) fn status_field(name: &str) -> Option<String> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
     status.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim().to_owned()))
 }
 
