@@ -12,3 +12,6 @@ pub use call::{Call, CallError, Party};
 pub use line::Line;
 pub use script::{Impairment, Script, StreamPlan};
 pub use signal::{Law, Signal};
+
+#[cfg(test)]
+mod tests;
