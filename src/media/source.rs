@@ -26,6 +26,8 @@ pub(super) struct Source {
     /// Position minus extended timestamp; `None` until the first audio packet.
     pub(super) offset: Option<i64>,
     pub(super) last: Option<Step>,
+    /// Offset and last timestamp before it was anchored anew: packets from then may still be on their way.
+    before: Option<(i64, i64)>,
     pub(super) last_arrival: u64,
     /// Arrival of the first of the packets that were late without a break.
     pub(super) late_since: Option<u64>,
@@ -66,6 +68,7 @@ impl Source {
             reception: None,
             offset: None,
             last: None,
+            before: None,
             last_arrival: arrival,
             late_since: None,
             lead: i64::MIN,
@@ -81,6 +84,19 @@ impl Source {
             Some(last) => last.timestamp + i64::from(timestamp.wrapping_sub(last.timestamp as u32) as i32),
             None => i64::from(timestamp),
         }
+    }
+
+    /// Where a packet lies that was overtaken, perhaps across a jump of the timestamps: by the anchor, this or the last, that puts it
+    /// nearest to its arrival. `None` if it would lie more than `ahead_max` ahead: its own anchor is forgotten.
+    pub(super) fn overtaken(&self, timestamp: u32, arrival: i64, ahead_max: i64) -> Option<i64> {
+        let near = |(offset, last): (i64, i64)| {
+            offset + last + i64::from(timestamp.wrapping_sub(last as u32) as i32)
+        };
+        let now = self.offset.zip(self.last.map(|last| last.timestamp));
+        let candidates = [now, self.before].into_iter().flatten().map(near);
+        candidates
+            .min_by_key(|position| (position - arrival).abs())
+            .filter(|position| position - arrival <= ahead_max)
     }
 
     /// For how long its packets have all been late, in samples.
@@ -103,7 +119,10 @@ impl Source {
     }
 
     /// It is anchored anew: what was measured against the old anchor says nothing.
-    pub(super) fn forget_measurements(&mut self) {
+    pub(super) fn anchor(&mut self, offset: i64) {
+        self.before = self.offset.zip(self.last.map(|last| last.timestamp));
+        self.offset = Some(offset);
+        self.late_since = None;
         (self.lead, self.measured, self.lead_at_first, self.drift) = (i64::MIN, 0, None, 0);
     }
 }

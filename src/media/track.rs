@@ -149,13 +149,15 @@ impl Track {
         }
         let timestamp = self.sources[index].extend(packet.timestamp);
         let step = Step { extended, timestamp, arrival: arrival as i64, samples: length as i64 };
-        let position = if !matches!(seen, Seen::Old { .. }) {
-            self.in_order(index, step, packet.marker, matches!(seen, Seen::Jump { .. }))
-        } else {
+        let position = match seen {
             // A source whose first packets were not audio has no anchor yet: its first audio sets it.
-            let offset = self.sources[index].offset;
-            timestamp
-                + offset.unwrap_or_else(|| self.anchor(index, step, Cause::SourceChange, arrival as i64))
+            Seen::Old { .. } if self.sources[index].last.is_some() => {
+                let overtaken =
+                    self.sources[index].overtaken(packet.timestamp, arrival as i64, samples(AHEAD_MAX));
+                let Some(position) = overtaken else { return Verdict::Done(Fate::Late) };
+                position
+            }
+            _ => self.in_order(index, step, packet.marker, matches!(seen, Seen::Jump { .. })),
         };
         self.cover(position, length);
         Verdict::Audio { position }
@@ -316,9 +318,7 @@ impl Track {
         self.reason.anchored.get_or_insert(cause);
         self.counters.anchors += 1;
         let source = &mut self.sources[index];
-        source.offset = Some(at - step.timestamp);
-        source.late_since = None;
-        source.forget_measurements();
+        source.anchor(at - step.timestamp);
         if self.anchors.len() < ANCHORS_KEPT_MAX {
             let timestamp = step.timestamp as u32;
             self.anchors.push(Anchor { ssrc: source.ssrc, timestamp, position: at as u64 });
@@ -500,6 +500,17 @@ mod tests {
         assert_eq!(bench.packet(4, 1_000_160, 480), Some(480));
         bench.seal(640);
         assert_eq!(bench.settled(), []);
+    }
+
+    #[test]
+    fn packets_overtaken_across_a_timestamp_jump_lie_where_their_own_anchor_puts_them() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        assert_eq!(bench.packet(5, 1_000_000, 640), Some(640));
+        assert_eq!(bench.packet(3, 320, 650), Some(320), "by the anchor before the jump");
+        assert_eq!(bench.packet(4, 999_840, 660), Some(480), "by the anchor after it");
+        assert_eq!(bench.packet(2, 500_000, 670), None, "by an anchor that nobody remembers");
+        assert_eq!(bench.track.frontier(), 800);
     }
 
     #[test]
