@@ -5,4 +5,5 @@
 pub mod cast;
 pub mod compare;
 pub mod picture;
+pub mod recorded;
 pub mod report;
