@@ -301,11 +301,22 @@ fn copy(frame: &mut [u8], layout: &Layout, track: usize, first: usize, law: Samp
         }
         return;
     }
-    let out = &mut frame[first * channels + track..];
+    let samples_out = &mut frame[first * channels..];
     match channels {
-        1 => out[..samples.len()].copy_from_slice(samples),
-        2 => out.chunks_mut(2).zip(samples).for_each(|(out, &sample)| out[0] = sample),
-        _ => out.chunks_mut(channels).zip(samples).for_each(|(out, &sample)| out[0] = sample),
+        1 => samples_out[..samples.len()].copy_from_slice(samples),
+        2 => copy_pairs(samples_out.as_chunks_mut().0, track, samples),
+        _ => samples_out.chunks_mut(channels).zip(samples).for_each(|(out, &sample)| out[track] = sample),
+    }
+}
+
+/// Two tracks: both bytes of a pair are read and written, one of them changed, which the compiler turns into vectors; one store
+/// per byte would stay scalar.
+fn copy_pairs(pairs: &mut [[u8; 2]], track: usize, samples: &[u8]) {
+    let pairs = &mut pairs[..samples.len()];
+    if track == 0 {
+        pairs.iter_mut().zip(samples).for_each(|(pair, &sample)| *pair = [sample, pair[1]]);
+    } else {
+        pairs.iter_mut().zip(samples).for_each(|(pair, &sample)| *pair = [pair[0], sample]);
     }
 }
 
