@@ -217,15 +217,17 @@ fn add_line(bytes: &[u8], fields: &mut Vec<Field>, line: Range<usize>) -> Result
     Ok(())
 }
 
-/// A value as one line: each line end with the blanks around it becomes one blank. Bytes that are no UTF-8 are replaced.
+/// A value as one line: each line end with the blanks around it becomes one blank, so does a stray CR. Bytes that are no
+/// UTF-8 are replaced.
 fn unfold(raw: &[u8]) -> Cow<'_, str> {
     let raw = raw.trim_ascii();
-    if !raw.contains(&b'\n') {
+    if !raw.contains(&b'\n') && !raw.contains(&b'\r') {
         return String::from_utf8_lossy(raw);
     }
-    let lines: Vec<_> =
-        raw.split(|b| *b == b'\n').map(|line| String::from_utf8_lossy(line.trim_ascii())).collect();
-    Cow::Owned(lines.join(" ").trim().to_owned())
+    let lines =
+        raw.split(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.map(String::from_utf8_lossy).collect();
+    Cow::Owned(lines.join(" "))
 }
 
 #[cfg(test)]

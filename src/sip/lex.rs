@@ -60,15 +60,35 @@ pub fn list(value: &str) -> impl Iterator<Item = &str> {
 /// The parameters in `text`, the part of a value from its first `;` on, as name and value (`None` for a flag).
 /// Quoted values are given without their quotes.
 pub fn params(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
+    raw_params(text).map(|(name, value)| (name, value.map(strip_quotes)))
+}
+
+/// The same, quoted values with their quotes.
+pub(crate) fn raw_params(text: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     split_outside(text, b';').map(|item| {
         let (name, value) = split_once_outside(item, b'=');
-        (name.trim(), value.map(|v| strip_quotes(v.trim())))
+        (name.trim(), value.map(str::trim))
     })
 }
 
 /// The value of parameter `name` (compared without case); empty for a flag.
 pub fn param<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     params(text).find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.unwrap_or(""))
+}
+
+/// Whether a parameter's value is closed in itself: a quoted string, or nothing that would open one. Anything else would
+/// swallow what is written behind it.
+pub(crate) fn is_value(text: &str) -> bool {
+    if strip_quotes(text).len() == text.len() {
+        return !text.contains(['"', '<', '>']);
+    }
+    let mut escaped = false;
+    let open = strip_quotes(text).bytes().any(|b| {
+        let quote = b == b'"' && !escaped;
+        escaped = b == b'\\' && !escaped;
+        quote
+    });
+    !open && !escaped
 }
 
 /// `text` without one pair of surrounding quotes; escapes inside stay as they are.
@@ -109,6 +129,14 @@ mod tests {
         assert_eq!(param(text, "Flag"), Some(""));
         assert_eq!(param(text, "x"), Some("a;b"));
         assert_eq!(param(text, "y"), None);
+    }
+
+    #[test]
+    fn a_value_that_would_swallow_its_neighbours_is_none() {
+        assert!(["", "a", r#""a;b""#, r#""\"""#, "\"\""].into_iter().all(is_value));
+        assert!(
+            [r#"""#, r#""a"#, r#"a"b"#, r#""a\""#, r#""a"b""#, "<a"].into_iter().all(|text| !is_value(text))
+        );
     }
 
     #[test]

@@ -4,6 +4,16 @@
 //! back [`Action`]s: bytes to send and [`Event`]s for the recorder (and, for the demo and the tests, for a recording client:
 //! [`client`]). Nothing in here reads a clock, draws entropy or touches a socket.
 //!
+//! # What was taken from rsip
+//!
+//! Nothing. rsip 0.4, the parser of choice when this was begun, was tried with the values that recording clients send and
+//! with the torture messages of RFC 4475 (`tests/sip/rsip_finding.rs` holds the lists and fails should a later version do
+//! better). Its URI knows no `tel:`, no IPv6 address and no headers, and reads another host out of a user part with an '@';
+//! its Via is refused for blanks where the RFC allows them, or read without its branch, which is the name of the
+//! transaction; its From, To and Contact are refused for a quoted parameter, an escaped quote or a blank in front of a
+//! semicolon; its CSeq knows only the methods it was written with. Of 27 valid torture messages it takes 19. Any of these
+//! is a recording lost. It stays a dev-dependency, for that comparison alone.
+//!
 //! Left out: TLS (a transport is only a tag here), DNS (a next hop that is no IP address is reached through the peer that
 //! named it), authentication, and the meaning of bodies ([`crate::sdp`], [`crate::siprec`]).
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::lex;
 use super::uri::{host_ip, split_host_port};
 
-/// One Via element. Names of parameters keep their case, and all of them their order.
+/// One Via element. Parameters keep their order, case and quotes: they are handed back.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Via {
     /// The transport as written: `UDP`, `TCP`, `TLS`, ...
@@ -29,18 +29,25 @@ impl Via {
         }
         let (transport, sent_by) = rest.split_once([' ', '\t'])?;
         let (host, port) = split_host_port(sent_by.trim());
-        if !lex::is_token(transport.as_bytes()) || host.is_empty() || host.contains([' ', '\t']) {
+        if !lex::is_token(transport.as_bytes()) || !is_host(host) {
             return None;
         }
-        let params = lex::params(params.unwrap_or(""));
-        let params = params.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).collect();
+        let params = lex::raw_params(params.unwrap_or(""));
+        let params: Vec<_> =
+            params.map(|(name, value)| (name.to_owned(), value.map(str::to_owned))).collect();
+        let sound = |(name, value): &(String, Option<String>)| {
+            lex::is_token(name.as_bytes()) && value.as_deref().is_none_or(lex::is_value)
+        };
+        if !params.iter().all(sound) {
+            return None;
+        }
         Some(Via { transport: transport.to_owned(), host: host.to_owned(), port, params })
     }
 
     /// The value of parameter `name`, compared without case; empty for a flag.
     pub fn param(&self, name: &str) -> Option<&str> {
         let found = self.params.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_deref().unwrap_or(""))
+        found.map(|(_, value)| value.as_deref().map_or("", lex::strip_quotes))
     }
 
     /// The `branch`, empty if missing.
@@ -84,6 +91,14 @@ impl Via {
     }
 }
 
+/// Names, addresses, and the underscores that are in neither but on the wire.
+fn is_host(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b'[' | b']' | b':'))
+}
+
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SIP/2.0/{} {}", self.transport, self.host)?;
@@ -91,11 +106,8 @@ impl fmt::Display for Via {
             write!(f, ":{port}")?;
         }
         for (name, value) in &self.params {
-            match value.as_deref() {
+            match value {
                 None => write!(f, ";{name}")?,
-                Some(value) if value.contains([';', ',', ' ', '"']) || value.is_empty() => {
-                    write!(f, ";{name}=\"{value}\"")?
-                }
                 Some(value) => write!(f, ";{name}={value}")?,
             }
         }
