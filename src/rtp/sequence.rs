@@ -32,9 +32,21 @@ pub enum Seen {
     },
 }
 
+/// Packets behind a jump that may still have been on their way when it came.
+const STRAGGLERS_MAX: u64 = 64;
+
 /// Sequence state of one source.
 #[derive(Clone, Debug, Default)]
 pub struct Sequence {
+    now: Run,
+    /// The run before the last jump, for its stragglers, and the highest number that still counts as one.
+    before: Run,
+    straggler_max: u64,
+}
+
+/// Numbers without a jump.
+#[derive(Clone, Debug, Default)]
+struct Run {
     /// Highest extended number; 0 before the first packet (the first wrap is number 1, to leave room below it).
     highest: u64,
     /// Bit `n % SEQUENCE_WINDOW` says whether `n` was seen, for `n` in `(highest - SEQUENCE_WINDOW, highest]`.
@@ -49,28 +61,63 @@ impl Sequence {
 
     /// Highest extended number so far, if any.
     pub fn highest(&self) -> Option<u64> {
-        (self.highest > 0).then_some(self.highest)
+        (self.now.highest > 0).then_some(self.now.highest)
     }
 
     /// Takes note of one packet.
     #[inline]
     pub fn observe(&mut self, sequence: u16) -> Seen {
-        if self.highest == 0 {
-            self.restart(1 << 16 | u64::from(sequence));
-            return Seen::New { extended: self.highest, ahead: 1 };
+        if self.now.highest == 0 {
+            self.now = Run::starting(1 << 16 | u64::from(sequence));
+            return Seen::New { extended: self.now.highest, ahead: 1 };
         }
-        let ahead = sequence.wrapping_sub(self.highest as u16);
+        let ahead = sequence.wrapping_sub(self.now.highest as u16);
         if (1..MAX_DROPOUT).contains(&ahead) {
-            self.advance(ahead);
-            return Seen::New { extended: self.highest, ahead };
+            self.now.advance(ahead);
+            return Seen::New { extended: self.now.highest, ahead };
         }
-        let behind = u64::from(ahead.wrapping_neg());
-        if behind < SEQUENCE_WINDOW && behind < self.highest {
-            let extended = self.highest - behind;
-            return if self.mark(extended) { Seen::Old { extended } } else { Seen::Duplicate };
+        if let Some(seen) = self.now.look_back(sequence) {
+            return seen;
         }
-        self.restart(((self.highest & !0xffff) + (2 << 16)) | u64::from(sequence));
-        Seen::Jump { extended: self.highest }
+        self.straggler(sequence).unwrap_or_else(|| self.jump(sequence))
+    }
+
+    /// A packet from before the last jump: it is placed as overtaken, and the jump stands.
+    fn straggler(&mut self, sequence: u16) -> Option<Seen> {
+        let ahead = sequence.wrapping_sub(self.before.highest as u16);
+        if self.before.highest == 0 {
+            return None;
+        }
+        if ahead > 0 && self.before.highest + u64::from(ahead) <= self.straggler_max {
+            self.before.advance(ahead);
+            return Some(Seen::Old { extended: self.before.highest });
+        }
+        self.before.look_back(sequence)
+    }
+
+    fn jump(&mut self, sequence: u16) -> Seen {
+        let extended = ((self.now.highest & !0xffff) + (2 << 16)) | u64::from(sequence);
+        self.before = std::mem::replace(&mut self.now, Run::starting(extended));
+        self.straggler_max = self.before.highest + STRAGGLERS_MAX;
+        Seen::Jump { extended }
+    }
+}
+
+impl Run {
+    fn starting(highest: u64) -> Run {
+        let mut run = Run { highest, ..Run::default() };
+        run.mark(highest);
+        run
+    }
+
+    /// Whether a number within the window was seen; `None` if it is not within.
+    fn look_back(&mut self, sequence: u16) -> Option<Seen> {
+        let behind = u64::from((self.highest as u16).wrapping_sub(sequence));
+        if behind >= SEQUENCE_WINDOW || behind >= self.highest {
+            return None;
+        }
+        let extended = self.highest - behind;
+        Some(if self.mark(extended) { Seen::Old { extended } } else { Seen::Duplicate })
     }
 
     fn advance(&mut self, by: u16) {
@@ -83,12 +130,6 @@ impl Sequence {
         self.highest += u64::from(by);
         self.clear(self.highest);
         self.mark(self.highest);
-    }
-
-    fn restart(&mut self, highest: u64) {
-        self.highest = highest;
-        self.seen = Default::default();
-        self.mark(highest);
     }
 
     /// Sets the bit of `extended`; whether it was clear.
@@ -138,14 +179,29 @@ mod tests {
     #[test]
     fn a_jump_either_way_starts_over_without_using_a_number_twice() {
         let mut sequence = Sequence::new();
+        sequence.observe(10_000);
+        assert_eq!(sequence.observe(10_000 + MAX_DROPOUT), Seen::Jump { extended: (3 << 16) + 13_000 });
+        assert_eq!(sequence.observe(12_000), Seen::Jump { extended: (5 << 16) + 12_000 });
+        let ahead = MAX_DROPOUT - 1;
+        assert_eq!(sequence.observe(12_000 + ahead), Seen::New { extended: (5 << 16) + 14_999, ahead });
+        assert_eq!(sequence.observe(11_000), Seen::Jump { extended: (7 << 16) + 11_000 });
+    }
+
+    #[test]
+    fn stragglers_from_before_a_jump_are_old_or_duplicates_and_the_jump_stands() {
+        let mut sequence = Sequence::new();
         sequence.observe(100);
-        assert_eq!(sequence.observe(100 + MAX_DROPOUT), Seen::Jump { extended: (3 << 16) + 3100 });
-        assert_eq!(sequence.observe(100), Seen::Jump { extended: (5 << 16) + 100 });
-        assert_eq!(
-            sequence.observe(100 + MAX_DROPOUT - 1),
-            Seen::New { extended: (5 << 16) + 3099, ahead: 2999 }
+        sequence.observe(102);
+        assert!(matches!(sequence.observe(30_000), Seen::Jump { .. }));
+        assert_eq!(sequence.observe(102), Seen::Duplicate);
+        assert_eq!(sequence.observe(101), Seen::Old { extended: 65_637 });
+        assert_eq!(sequence.observe(104), Seen::Old { extended: 65_640 });
+        assert_eq!(sequence.observe(104), Seen::Duplicate);
+        assert_eq!(sequence.observe(30_001), Seen::New { extended: (3 << 16) + 30_001, ahead: 1 });
+        assert!(
+            matches!(sequence.observe(167), Seen::Jump { .. }),
+            "a source that really goes back is followed"
         );
-        assert_eq!(sequence.observe(100), Seen::Jump { extended: (7 << 16) + 100 });
     }
 
     proptest! {
