@@ -21,6 +21,7 @@ pub mod limits;
 pub mod link;
 pub mod manual;
 pub mod media;
+pub mod recorder;
 pub mod recording;
 pub mod ring;
 pub mod rtp;

@@ -50,7 +50,7 @@ pub(super) struct Call {
     open_until: Mono,
     bind: IpAddr,
     tenant: String,
-    pub(super) dir: PathBuf,
+    recordings: PathBuf,
     pub(super) started: Wall,
     /// The zero of the timeline, once the shard has told.
     pub(super) zero: Mono,
@@ -128,7 +128,7 @@ impl<E: Entropy> Control<E> {
             open_until: now.mono + OPEN_WAIT_MAX,
             bind,
             tenant: self.rules.tenant.clone(),
-            dir: layout::active_dir(&self.rules.recordings, recording),
+            recordings: self.rules.recordings.clone(),
             started: now.wall,
             zero: now.mono,
             key: DataKey::new(key),
@@ -205,7 +205,7 @@ impl Call {
         SegmentPlan {
             call: self.id,
             segment: number,
-            path: layout::part_path(&self.dir, number),
+            path: layout::part_path(&self.recordings, recording, number),
             block0: Box::new(Block0::segment(recording, number, &self.tenant, self.started, audio, keys)),
             key: self.key.clone(),
             seed: StreamSeed::new(entropy),
@@ -274,7 +274,8 @@ impl Call {
 
     pub(super) fn discard(&mut self, out: &mut Outbox) {
         if self.segments > 0 {
-            out.job(Job::Discard { call: self.id, dir: self.dir.clone() });
+            let dir = layout::active_folder(&self.recordings, self.book.recording());
+            out.job(Job::Discard { call: self.id, dir });
         }
         self.phase = Phase::Over;
     }

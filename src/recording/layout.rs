@@ -12,33 +12,47 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{RecordingId, SegmentNumber, Wall};
 
-/// Folder of the live recordings.
+/// The folder of recordings that are not complete, below the folder of recordings.
 pub const ACTIVE: &str = "active";
-/// The running recorder's lock, in [`ACTIVE`].
-pub const LOCK: &str = ".lock";
-/// File name of the manifest.
+/// The manifest's file name.
 pub const MANIFEST: &str = "manifest.tape";
-/// What a segment that is not yet durable has behind its name.
+/// What a segment's name ends in until it is durable.
 pub const PART: &str = ".part";
+/// What a file ends in that is written beside the one it will replace.
+pub const NEW: &str = ".new";
+/// What a segment ends in whose block 0 can't be read: nothing can open it, and nothing is thrown away.
+pub const UNREADABLE: &str = ".unreadable";
 
-/// File name of a durable segment.
-pub fn segment_file(number: SegmentNumber) -> String {
-    format!("{number:04}.tape")
+/// The file name of a segment: `0001.tape`.
+pub fn segment_file(segment: SegmentNumber) -> String {
+    format!("{segment:04}.tape")
 }
 
-/// Folder of a live recording.
-pub fn active_dir(recordings: &Path, recording: RecordingId) -> PathBuf {
-    recordings.join(ACTIVE).join(recording.to_string())
+/// The number in `0001.tape` or `0001.tape.part`; `None` for any other name.
+pub fn segment_number(name: &str) -> Option<SegmentNumber> {
+    let digits = name.strip_suffix(PART).unwrap_or(name).strip_suffix(".tape")?;
+    if digits.len() < 4 || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    digits
+        .parse()
+        .ok()
+        .filter(|&number| number > 0 && segment_file(number).strip_suffix(".tape") == Some(digits))
 }
 
-/// Folder of a finished recording that started at `started`.
-pub fn finished_dir(recordings: &Path, recording: RecordingId, started: Wall) -> PathBuf {
-    recordings.join(started.date_path()).join(recording.to_string())
+/// Where a recording lies until it is complete.
+pub fn active_folder(root: &Path, recording: RecordingId) -> PathBuf {
+    root.join(ACTIVE).join(recording.to_string())
 }
 
-/// A live segment below its recording's folder.
-pub fn part_path(dir: &Path, number: SegmentNumber) -> PathBuf {
-    dir.join(segment_file(number) + PART)
+/// Where the shard writes a segment.
+pub fn part_path(root: &Path, recording: RecordingId, segment: SegmentNumber) -> PathBuf {
+    active_folder(root, recording).join(segment_file(segment) + PART)
+}
+
+/// Where a complete recording lies, by the day it started (UTC).
+pub fn complete_folder(root: &Path, recording: RecordingId, started: Wall) -> PathBuf {
+    root.join(started.date_path()).join(recording.to_string())
 }
 
 #[cfg(test)]
@@ -46,12 +60,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_lie_where_the_drawing_says() {
-        let started = Wall(1_795_269_802_512_000_000);
-        let id: RecordingId = "01234567890123456789012345678901".parse().unwrap();
-        let live = part_path(&active_dir(Path::new("r"), id), 1);
-        assert_eq!(live, Path::new("r/active/01234567890123456789012345678901/0001.tape.part"));
-        assert_eq!(finished_dir(Path::new("r"), id, started), Path::new("r/2026/11/21").join(id.to_string()));
-        assert_eq!(segment_file(12_345), "12345.tape");
+    fn only_names_that_we_write_have_a_number() {
+        for number in [1, 42, 9999, 10_000] {
+            assert_eq!(segment_number(&segment_file(number)), Some(number));
+            assert_eq!(segment_number(&(segment_file(number) + PART)), Some(number));
+        }
+        for other in
+            ["0000.tape", "1.tape", "00001.tape", "manifest.tape", "0001.tape.new", "0001.wav", "+001.tape"]
+        {
+            assert_eq!(segment_number(other), None, "{other}");
+        }
     }
 }

@@ -138,7 +138,7 @@ impl SimCall {
 
     /// The folder it is recorded in.
     pub fn folder(&self) -> PathBuf {
-        layout::active_dir(Path::new(ROOT), self.recording)
+        layout::active_folder(Path::new(ROOT), self.recording)
     }
 
     /// Salt and nonce prefix of one of its segments.
@@ -173,7 +173,7 @@ impl SimCall {
         SegmentPlan {
             call: self.id(),
             segment,
-            path: layout::part_path(&self.folder(), segment),
+            path: layout::part_path(Path::new(ROOT), self.recording, segment),
             block0: Box::new(self.block0(segment)),
             key: self.key.clone(),
             seed: self.seed(segment),

@@ -1,0 +1,186 @@
+//! Everything put together and running: shards on their threads, control on its own, files on the background pool.
+//!
+//! ```text
+//!   serve, demo, tests ── start(Plan) ──▶ recover ─▶ shards ─▶ SIP sockets ─▶ Recorder
+//!
+//!   control thread:  SIP sockets ⇄ Endpoint ⇄ Control ⇄ links ⇄ shard threads
+//!                                                └─▶ jobs ─▶ pool threads (manifests, finalising)
+//! ```
+//!
+//! Leaves out decisions (`control`) and what the command line is told (`cli`).
+
+mod pool;
+mod run;
+mod shards;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+
+use crate::base::RecordingId;
+use crate::config::Plan;
+use crate::keys::{KeyProvider, LocalKeys, MasterKeyError};
+use crate::ring::RingError;
+use crate::store::{self, ActiveLock, LockError, OsDisk, StoreError};
+use crate::sys::{self, OsEntropy};
+
+/// A recording that has been finalised.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finished {
+    /// Which.
+    pub recording: RecordingId,
+    /// Where it is.
+    pub folder: PathBuf,
+}
+
+/// Why a recorder did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The recordings' folder is in use, or can't be used.
+    Lock(LockError),
+    /// No master key.
+    Key(MasterKeyError),
+    /// The recordings left by a crash can't be looked through.
+    Recover(StoreError),
+    /// A shard has no ring.
+    Ring(RingError),
+    /// The system says no to a thread, memory or the like.
+    System(std::io::Error),
+    /// A SIP address can't be had.
+    Bind(std::io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Lock(why) => why.fmt(f),
+            StartError::Key(why) => why.fmt(f),
+            StartError::Recover(why) => write!(f, "recovery of what a crash left: {why}"),
+            StartError::Ring(why) => write!(f, "{why} (setting `ring`)"),
+            StartError::System(why) => write!(f, "starting threads: {why}"),
+            StartError::Bind(why) => write!(f, "opening the SIP sockets (setting `sip.listen`): {why}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<std::io::Error> for StartError {
+    fn from(why: std::io::Error) -> StartError {
+        StartError::System(why)
+    }
+}
+
+impl From<RingError> for StartError {
+    fn from(why: RingError) -> StartError {
+        StartError::Ring(why)
+    }
+}
+
+/// Asks a recorder to stop; the second time, at once.
+#[derive(Clone, Debug)]
+pub struct Stopper(Arc<watch::Sender<u32>>);
+
+impl Stopper {
+    /// The first time: no new calls, running ones may go on for [`Plan::drain`]. The second time: no waiting. Calls are closed
+    /// properly either way.
+    pub fn stop(&self) {
+        self.0.send_modify(|times| *times += 1);
+    }
+}
+
+/// A recorder that runs.
+pub struct Recorder {
+    /// Where SIP is taken over UDP.
+    pub udp: Vec<SocketAddr>,
+    /// Where SIP is taken over TCP.
+    pub tcp: Vec<SocketAddr>,
+    /// Which ring the shards run on: `io_uring` or `poll`.
+    pub ring: &'static str,
+    stopper: Stopper,
+    ended: watch::Receiver<bool>,
+    thread: JoinHandle<()>,
+}
+
+impl Recorder {
+    /// Starts a recorder as planned; returns once it can be called. `finished` is told of each recording that has been finalised.
+    pub fn start(plan: Plan, finished: Option<mpsc::Sender<Finished>>) -> Result<Recorder, StartError> {
+        let files = sys::rlimit::raise_open_files()?;
+        tracing::debug!(files, "open files allowed");
+        let keys: Arc<dyn KeyProvider> =
+            Arc::new(LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?);
+        let lock = ActiveLock::take(&plan.recordings).map_err(StartError::Lock)?;
+        recover(&plan, &*keys)?;
+        let cores = if plan.pin { sys::affinity::allowed_cores()? } else { Vec::new() };
+        let bell = Arc::new(tokio::sync::Notify::new());
+        let shards = shards::start(&plan, &cores, &bell)?;
+        let ring = shards.ring;
+        let pool = pool::Pool::start(&plan.recordings, finished)?;
+        let (stop, stopped) = watch::channel(0);
+        let (end, ended) = watch::channel(false);
+        let (told, bound) = mpsc::sync_channel(1);
+        let start = run::Start {
+            plan,
+            keys,
+            shards,
+            pool,
+            bell,
+            stopped,
+            lock,
+            end,
+            told,
+            core: cores.last().copied(),
+        };
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || start.run())?;
+        let (udp, tcp) = match bound.recv() {
+            Ok(bound) => bound.map_err(StartError::Bind)?,
+            Err(mpsc::RecvError) => return Err(std::io::Error::other("the control thread died").into()),
+        };
+        tracing::info!(?udp, ?tcp, ring, "listening");
+        Ok(Recorder { udp, tcp, ring, stopper: Stopper(Arc::new(stop)), ended, thread })
+    }
+
+    /// Something to stop it with.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Waits until it has ended, without blocking.
+    pub async fn ended(&self) {
+        // An error means that the control thread is gone, which is an end, too.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    /// Waits until it has ended: every call closed, every file finalised. An error is a panic of the control thread.
+    pub fn join(self) -> std::thread::Result<()> {
+        self.thread.join()
+    }
+}
+
+/// Mends what a crash has left, before anything new is written.
+fn recover(plan: &Plan, keys: &dyn KeyProvider) -> Result<(), StartError> {
+    let outcomes = store::recover(&OsDisk, &plan.recordings, keys, &mut OsEntropy, sys::wall())
+        .map_err(StartError::Recover)?;
+    for store::Found { recording, outcome } in outcomes {
+        match outcome {
+            Ok(done) => tracing::warn!(
+                %recording,
+                folder = ?done.folder,
+                segments = done.mended,
+                samples = done.samples,
+                lost_ms_max = done.lost_ms_max,
+                "recovered after a crash"
+            ),
+            // The others are no less worth recording for it; this one stays where it is, for the next attempt.
+            Err(why) => tracing::error!(%recording, %why, "not recovered: left as it is"),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

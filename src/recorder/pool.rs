@@ -1,0 +1,118 @@
+//! The background pool: a few threads that write manifests and finalise recordings, so that neither shards nor signalling ever wait for
+//! a file system's metadata.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+
+use super::Finished;
+use crate::control::{Job, Paper};
+use crate::limits::{FINALISE_BACKLOG_MAX, POOL_THREADS};
+use crate::store::{self, Keyring, OsDisk};
+use crate::sys::OsEntropy;
+
+/// The pool. Each call's jobs run on one of its threads, in order.
+pub(super) struct Pool {
+    queues: Vec<mpsc::Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+    pending: Arc<AtomicUsize>,
+}
+
+struct Worker {
+    recordings: PathBuf,
+    finished: Option<mpsc::Sender<Finished>>,
+    pending: Arc<AtomicUsize>,
+}
+
+impl Pool {
+    /// Starts the threads.
+    pub fn start(recordings: &Path, finished: Option<mpsc::Sender<Finished>>) -> std::io::Result<Pool> {
+        let pending = Arc::new(AtomicUsize::new(0));
+        let mut pool = Pool { queues: Vec::new(), threads: Vec::new(), pending: Arc::clone(&pending) };
+        for index in 0..POOL_THREADS {
+            let (queue, jobs) = mpsc::channel();
+            let worker = Worker {
+                recordings: recordings.to_owned(),
+                finished: finished.clone(),
+                pending: Arc::clone(&pending),
+            };
+            let thread = std::thread::Builder::new().name(format!("pool-{index}"));
+            pool.threads.push(thread.spawn(move || worker.run(&jobs))?);
+            pool.queues.push(queue);
+        }
+        Ok(pool)
+    }
+
+    /// Queues a job. Never refused: it is the new calls that are, when [`Pool::is_behind`].
+    pub fn submit(&self, job: Job) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        let thread = (job.call().0 % self.queues.len() as u64) as usize;
+        // Fails only if the thread has panicked, which is in the log; recovery will find the recording.
+        let _ = self.queues[thread].send(job);
+    }
+
+    /// Whether so much waits that no new calls should be taken.
+    pub fn is_behind(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) > FINALISE_BACKLOG_MAX
+    }
+
+    /// Finishes what is queued and ends the threads.
+    pub fn join(self) {
+        drop(self.queues);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the pool panicked: recordings may be left for recovery");
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn run(&self, jobs: &mpsc::Receiver<Job>) {
+        for job in jobs {
+            match job {
+                Job::Checkpoint(paper) => self.checkpoint(*paper),
+                Job::Finalise(paper) => self.finalise(*paper),
+                Job::Discard { dir, .. } => discard(&dir),
+            }
+            self.pending.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn checkpoint(&self, paper: Paper) {
+        let (recording, keyring) =
+            (paper.manifest.recording, Keyring { key: paper.key, wrapped: paper.wrapped });
+        let done = store::checkpoint(&OsDisk, &self.recordings, &paper.manifest, &keyring, &mut OsEntropy);
+        if let Err(why) = done {
+            tracing::warn!(%recording, %why, "the manifest was not written; the next one may be");
+        }
+    }
+
+    fn finalise(&self, paper: Paper) {
+        let (recording, keyring) =
+            (paper.manifest.recording, Keyring { key: paper.key, wrapped: paper.wrapped });
+        match store::finalise(&OsDisk, &self.recordings, paper.manifest, &keyring, &mut OsEntropy) {
+            Ok(folder) => {
+                tracing::info!(%recording, ?folder, "recording finished");
+                if let Some(finished) = &self.finished {
+                    // Nobody listens any more: fine.
+                    let _ = finished.send(Finished { recording, folder });
+                }
+            }
+            Err(why) => {
+                tracing::error!(%recording, %why, "not finalised: left for recovery at the next start")
+            }
+        }
+    }
+}
+
+fn discard(dir: &Path) {
+    match std::fs::remove_dir_all(dir) {
+        Ok(()) => {}
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => {}
+        Err(why) => {
+            tracing::warn!(folder = %dir.display(), %why, "the folder of a refused call was not removed")
+        }
+    }
+}

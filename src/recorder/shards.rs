@@ -1,0 +1,101 @@
+//! Starting the shards, each on the ring that can be had.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use super::StartError;
+use crate::config::Plan;
+use crate::link::{Bell, Command, ControlEnd, link};
+use crate::ring::any::AnyRing;
+use crate::shard::{ShardPlan, ShardThread, spawn};
+
+/// The shards as the control thread holds them.
+pub(super) struct Shards {
+    /// Which ring they run on.
+    pub ring: &'static str,
+    ends: Vec<ControlEnd>,
+    threads: Vec<ShardThread>,
+    /// Commands that did not fit into a link, per shard; bounded by the few commands that each call can have on its way.
+    waiting: Vec<VecDeque<Command>>,
+}
+
+/// Starts all shards of the plan.
+pub(super) fn start(plan: &Plan, cores: &[usize], bell: &Arc<Notify>) -> Result<Shards, StartError> {
+    let mut shards = Shards { ring: "", ends: Vec::new(), threads: Vec::new(), waiting: Vec::new() };
+    for index in 0..plan.shards {
+        let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
+        let (end, thread) = one(plan, index, core, bell)?;
+        shards.ring = thread.ring;
+        shards.ends.push(end);
+        shards.threads.push(thread);
+        shards.waiting.push(VecDeque::new());
+    }
+    Ok(shards)
+}
+
+fn one(
+    plan: &Plan,
+    index: usize,
+    core: Option<usize>,
+    bell: &Arc<Notify>,
+) -> Result<(ControlEnd, ShardThread), StartError> {
+    let (first, last) = plan.shard_ports(index);
+    let shard = ShardPlan {
+        index: index as u32,
+        port_first: first,
+        port_count: last - first + 1,
+        calls_max: plan.shard_calls_max(),
+        horizon: plan.horizon,
+        receive_buffers: plan.receive_buffers,
+    };
+    let (bell, choice) = (Arc::clone(bell), plan.ring);
+    let bell: Bell = Arc::new(move || bell.notify_one());
+    let (control, end) = link(bell);
+    let thread = spawn(shard, core, end, move |ring, blocks| AnyRing::start(choice, ring, blocks));
+    Ok((control, thread.map_err(StartError::Ring)?))
+}
+
+impl Shards {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Sends a command; what does not fit goes first next time.
+    pub fn send(&mut self, shard: usize, command: Command) {
+        self.waiting[shard].push_back(command);
+        self.flush(shard);
+    }
+
+    fn flush(&mut self, shard: usize) {
+        while let Some(command) = self.waiting[shard].pop_front() {
+            if let Err(rtrb::PushError::Full(command)) = self.ends[shard].commands.push(command) {
+                self.waiting[shard].push_front(command);
+                return;
+            }
+        }
+    }
+
+    /// The next event of any shard, with its number.
+    pub fn event(&mut self) -> Option<(usize, crate::link::Event)> {
+        (0..self.ends.len()).find_map(|shard| {
+            self.flush(shard);
+            self.ends[shard].events.pop().ok().map(|event| (shard, event))
+        })
+    }
+
+    /// Whether commands wait for room.
+    pub fn is_congested(&self) -> bool {
+        self.waiting.iter().any(|waiting| !waiting.is_empty())
+    }
+
+    /// Waits for the threads, which have been told to shut down.
+    pub fn join(self) {
+        for thread in self.threads {
+            // A shard that panics aborts the process, so there is no error to look at.
+            let _ = thread.join();
+        }
+    }
+}
