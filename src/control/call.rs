@@ -65,15 +65,17 @@ pub(super) struct Call {
     pub(super) checkpointed: Mono,
 }
 
-/// An INVITE that may be recorded.
-pub(super) struct Admitted {
-    offer: Description,
-    agreed: Agreement,
+/// A new INVITE.
+pub(super) struct Arrival<'a> {
+    pub dialog: DialogId,
+    pub request: RequestId,
+    pub invite: &'a Message,
+    pub from: Peer,
 }
 
 impl<E: Entropy> Control<E> {
     /// Whether a new call may be recorded: what is cheap to know first.
-    pub(super) fn admit(&self, invite: &Message) -> Result<Admitted, Refusal> {
+    fn admit(&self, invite: &Message) -> Result<(Description, Agreement), Refusal> {
         let content_type = invite.content_type();
         let bodies = Bodies::of(content_type.as_deref(), invite.body());
         if !self.rules.any_call && Sign::of(invite, &bodies).is_none() {
@@ -88,62 +90,68 @@ impl<E: Entropy> Control<E> {
         if let Some((_, refusal)) = room.into_iter().find(|(applies, _)| *applies) {
             return Err(refusal);
         }
-        let (offer, agreed) = offer::read(bodies.sdp)?;
-        Ok(Admitted { offer, agreed })
+        offer::read(bodies.sdp)
     }
 
-    /// Places the call and asks for its key.
-    pub(super) fn open(
-        &mut self,
-        admitted: Admitted,
-        dialog: DialogId,
-        request: RequestId,
-        invite: &Message,
-        from: Peer,
-        now: Now,
-    ) -> Result<(), Refusal> {
-        let (address, bind) = self.addresses(from);
-        let mut random = [0; 8];
-        self.entropy.fill(&mut random);
-        let terms = Terms::new(admitted.offer, admitted.agreed, address, u64::from_be_bytes(random))?;
+    /// Admits a call, places it and asks for its key.
+    pub(super) fn open(&mut self, arrival: &Arrival<'_>, now: Now) -> Result<(), Refusal> {
+        let (offer, agreed) = self.admit(arrival.invite)?;
+        let (address, bind) = self.addresses(arrival.from);
+        let terms = Terms::new(offer, agreed, address, u64::from_be_bytes(self.random()))?;
         let shard = self.shards.place(terms.tracks.len()).ok_or(Refusal::NoShard)?;
+        let call = self.new_call(arrival, terms, shard, bind, now);
+        let id = call.id;
+        self.out.wrap(id, call.book.recording(), call.key.clone());
+        self.calls.insert(id, call);
+        self.dialogs.insert(arrival.dialog, id);
+        // Sets its timer.
+        self.with(id, |_, _, _| {});
+        Ok(())
+    }
+
+    fn new_call(
+        &mut self,
+        arrival: &Arrival<'_>,
+        terms: Terms,
+        shard: usize,
+        bind: IpAddr,
+        now: Now,
+    ) -> Call {
         let recording = RecordingId::new(now.wall, &mut self.entropy);
-        let (mut key, mut ssrc) = ([0; 32], [0; 4]);
-        self.entropy.fill(&mut key);
-        self.entropy.fill(&mut ssrc);
-        let mut book = Book::new(recording, &self.rules.tenant, now.wall, invite, from);
-        book.revision(now.wall, invite);
+        let mut book = Book::new(recording, &self.rules.tenant, now.wall, arrival.invite, arrival.from);
+        book.revision(now.wall, arrival.invite);
         let id = CallId(self.next_call);
         self.next_call += 1;
-        let call = Call {
+        Call {
             id,
-            dialog,
+            dialog: arrival.dialog,
             shard,
             phase: Phase::Keys,
             acked: false,
             terms,
             due: None,
             book,
-            request,
+            request: arrival.request,
             open_until: now.mono + OPEN_WAIT_MAX,
             bind,
             tenant: self.rules.tenant.clone(),
             recordings: self.rules.recordings.clone(),
             started: now.wall,
             zero: now.mono,
-            key: DataKey::new(key),
+            key: DataKey::new(self.random()),
             wrapped: Vec::new(),
-            ssrc: u32::from_be_bytes(ssrc),
+            ssrc: u32::from_be_bytes(self.random()),
             segments: 0,
             durable: true,
             checkpoint_at: None,
             checkpointed: now.mono,
-        };
-        self.out.wrap(id, recording, call.key.clone());
-        self.calls.insert(id, call);
-        self.dialogs.insert(dialog, id);
-        self.with(id, |_, _, _| {});
-        Ok(())
+        }
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.entropy.fill(&mut bytes);
+        bytes
     }
 
     /// The address that we tell the client, and the one that we bind: of the same family.

@@ -30,7 +30,7 @@ use crate::link::{CallId, Event as ShardEvent, ShardStats};
 use crate::seal::WrappedKey;
 use crate::sip::{Answer, DialogId, Event as SipEvent};
 use action::Outbox;
-use call::{Call, Phase};
+use call::{Arrival, Call, Phase};
 use placement::Shards;
 
 /// What an operator has decided, as far as it matters here.
@@ -148,9 +148,7 @@ impl<E: Entropy> Control<E> {
     pub fn sip(&mut self, event: SipEvent, now: Now) {
         match event {
             SipEvent::Invite { dialog, request, message, from } => {
-                let result = self.admit(&message);
-                let opened =
-                    result.and_then(|admitted| self.open(admitted, dialog, request, &message, from, now));
+                let opened = self.open(&Arrival { dialog, request, invite: &message, from }, now);
                 if let Err(refusal) = opened {
                     self.out.refuse(request, None, &refusal);
                 }

@@ -84,7 +84,7 @@ impl Start {
         Rules {
             calls_max: self.plan.calls_max,
             shard_calls_max: self.plan.shard_calls_max(),
-            shard_pairs: (u32::from(last - first) + 1) / 2,
+            shard_pairs: u32::from(last - first).div_ceil(2),
             rtp_bind: self.plan.rtp_bind,
             external_address: self.plan.external_address,
             recordings: self.plan.recordings.clone(),
