@@ -4,6 +4,8 @@
 //! and one entry in the table below: the text in front of it is its help, the exit codes are those of [`exit`].
 
 pub mod exit;
+mod output;
+mod place;
 
 use std::process::ExitCode;
 
@@ -34,6 +36,16 @@ commands! {
     serve Serve;
     /// Simulate a whole recorder from a seed, with faults, and check everything it did
     vopr Vopr;
+    /// Prove recordings complete and unchanged, or say which frame of which file is not
+    verify Verify;
+    /// Open a recording and write it as a plain WAV file
+    export Export;
+    /// Export the key of a recording
+    keys Keys;
+    /// Mend recordings that a crash left behind
+    recover Recover;
+    /// Show what a sealed file says of itself, or the program's limits
+    inspect Inspect;
 }
 
 /// Tapehead, a SIPREC call recorder: thread-per-core, io_uring, sealed while it streams.

@@ -357,6 +357,34 @@ impl Manifest {
     }
 }
 
+impl Manifest {
+    /// The same without personal data, to be shown to someone who has no need of it.
+    pub fn concealed(mut self) -> Manifest {
+        let hide = |value: &mut Redacted<String>| *value = Redacted::new("[redacted]".to_owned());
+        // Every member is named, so that a new one can't be forgotten here.
+        let SipPart {
+            call_id,
+            from,
+            to,
+            contact,
+            remote_tag,
+            local_tag,
+            transport,
+            peer,
+            user_agent,
+            headers,
+        } = &mut self.sip;
+        let _open = (call_id, remote_tag, local_tag, transport, peer, user_agent);
+        [from, to].into_iter().chain(contact).for_each(hide);
+        headers.iter_mut().for_each(|header| hide(&mut header.value));
+        for Participant { id: _, aors, names, presence: _ } in &mut self.participants {
+            aors.iter_mut().chain(names).for_each(hide);
+        }
+        self.metadata.iter_mut().for_each(|revision| hide(&mut revision.body));
+        self
+    }
+}
+
 #[derive(Deserialize)]
 struct Head {
     version: u32,
@@ -408,6 +436,22 @@ mod tests {
         assert!(read.sip.from.reveal().contains("15551234567"));
         assert!(!format!("{read:?}").contains("15551234567"));
         assert_eq!(read.metadata[1].bytes().unwrap(), b"\xff\xfe");
+    }
+
+    #[test]
+    fn a_concealed_manifest_hides_whatever_debug_would() {
+        let mut manifest = example();
+        let private = || Redacted::new("private".to_owned());
+        manifest.sip.contact = Some(private());
+        manifest.sip.headers = vec![HeaderField { name: "P-Asserted-Identity".into(), value: private() }];
+        let participant =
+            Participant { aors: vec![private()], names: vec![private()], ..Participant::default() };
+        manifest.participants = vec![participant];
+        // Debug hides by type, so it knows every place.
+        let places = format!("{manifest:?}").matches("[redacted]").count();
+        let json = String::from_utf8(manifest.concealed().to_json()).unwrap();
+        assert_eq!(json.matches("[redacted]").count(), places);
+        assert!(!json.contains("private") && !json.contains("15551234567"), "{json}");
     }
 
     #[test]
