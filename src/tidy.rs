@@ -54,7 +54,7 @@ const FUNCTION_LINES: usize = 50;
 /// No function is longer than this.
 const FUNCTION_LINES_MAX: usize = 90;
 /// The ratchet: how many functions are longer than [`FUNCTION_LINES`] today. Lower it when it falls; never raise it.
-const LONG_FUNCTIONS: usize = 1;
+const LONG_FUNCTIONS: usize = 0;
 
 struct Source {
     path: PathBuf,

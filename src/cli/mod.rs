@@ -32,6 +32,8 @@ macro_rules! commands {
 }
 
 commands! {
+    /// Show and prove it all: two calls on loopback, every sample checked
+    demo Demo;
     /// Record: answer SIPREC calls and write what they carry, until told to stop
     serve Serve;
     /// Simulate a whole recorder from a seed, with faults, and check everything it did

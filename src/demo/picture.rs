@@ -74,7 +74,7 @@ fn draw_lost(svg: &mut String, lane: &Lane<'_>, samples: usize, top: f64) {
         append(
             svg,
             format_args!(
-                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"#b22\">{count} stretches lost on the way</text>\n"
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"#b22\">lost on the way: {count}</text>\n"
             ),
         );
     }
@@ -142,7 +142,7 @@ mod tests {
             event => Some(event.into_owned()),
         });
         assert!(events.count() > 20);
-        assert!(svg.contains("Ada &lt;ada") && svg.contains("2 stretches lost") && svg.contains(">3 s<"));
+        assert!(svg.contains("Ada &lt;ada") && svg.contains("lost on the way: 2") && svg.contains(">3 s<"));
         assert_eq!(svg.matches("fill-opacity").count(), 2);
     }
 

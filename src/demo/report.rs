@@ -20,6 +20,8 @@ pub struct Report {
     pub ring: String,
     /// Where everything is.
     pub folder: PathBuf,
+    /// How this program was called.
+    pub program: String,
     /// The calls.
     pub calls: Vec<CallReport>,
     /// The first call, opened.
@@ -120,23 +122,33 @@ impl Report {
     }
 
     fn files(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut file = |path: &Path, what: &str| writeln!(f, "  {}\n      {what}", path.display());
+        writeln!(f, "\nWhat there is now, in {}:", self.folder.display())?;
+        let mut file =
+            |path: &Path, what: &str| writeln!(f, "  {}\n      {what}", self.within(path).display());
         file(&self.wav, "call 1, opened: one voice on each channel; play it")?;
         file(&self.picture, "its waveform, what was lost in red; open it in a browser")?;
-        for call in &self.calls {
-            file(&call.folder, "a sealed recording: 0001.tape the audio, manifest.tape all the rest")?;
+        for (call, number) in self.calls.iter().zip(1..) {
+            let what = format!(
+                "call {number}, sealed: 0001.tape is the audio, manifest.tape is all that is known of it"
+            );
+            file(&call.folder, &what)?;
         }
         file(&self.key, "the master key: without it nobody opens them")
     }
 
     fn next(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (segment, recordings) = (self.calls[0].folder.join("0001.tape"), self.folder.join("recordings"));
-        let (key, segment, recordings) = (self.key.display(), segment.display(), recordings.display());
+        let (program, folder, key) = (&self.program, self.folder.display(), self.key.display());
+        let call = self.calls.first().map_or(self.folder.display(), |call| call.folder.display());
         writeln!(f, "\nTry next:")?;
-        writeln!(f, "  tapehead verify --key {key} {recordings}")?;
-        writeln!(f, "  tapehead export --key {key} {segment} -o call.wav")?;
-        writeln!(f, "  head -c 4096 {segment}      what anyone may know of it")?;
-        writeln!(f, "  tapehead serve --print-config      then point a border controller here")
+        writeln!(f, "  {program} verify --key {key} {folder}/recordings")?;
+        writeln!(f, "  {program} export --key {key} {call} -o call.wav")?;
+        writeln!(f, "  head -c 4096 {call}/0001.tape     # what anyone may know of it")?;
+        write!(f, "  {program} serve --print-config     # then point a border controller here")
+    }
+
+    /// `path` as seen from the folder.
+    fn within<'p>(&self, path: &'p Path) -> &'p Path {
+        path.strip_prefix(&self.folder).unwrap_or(path)
     }
 }
 
@@ -182,6 +194,7 @@ mod tests {
             seed: 1,
             ring: "poll".to_owned(),
             folder: "d".into(),
+            program: "target/release/tapehead".to_owned(),
             calls: vec![call],
             wav: "d/call-1.wav".into(),
             picture: "d/call-1.svg".into(),
@@ -194,7 +207,13 @@ mod tests {
         let good =
             Verdict { samples: 82_400, right: 78_720, lost: 1280, packets_lost: 8, ..Verdict::default() };
         let text = report(good).to_string();
-        for said in ["82,400 samples", "78,720", "8 packets", "20 overtaken", "verify --key d/master.key"] {
+        for said in [
+            "82,400 samples",
+            "78,720",
+            "8 packets",
+            "20 overtaken",
+            "verify --key d/master.key d/recordings",
+        ] {
             assert!(text.contains(said), "{said}:\n{text}");
         }
         let bad = Verdict {
