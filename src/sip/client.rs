@@ -194,12 +194,16 @@ impl Endpoint {
     }
 
     /// Ends a dialog. Event: Closed. A 2xx of ours that still waits for its ACK is waited for first (RFC 3261 section 15);
-    /// an INVITE not answered yet is refused, one of ours cancelled.
+    /// an INVITE not answered yet is refused with 480, one of ours cancelled (then Refused comes instead).
     pub fn bye(&mut self, now: Mono, id: DialogId) -> Result<(), Gone> {
         let dialog = self.dialogs.dialog(id).filter(|dialog| !dialog.ending).ok_or(Gone)?;
         if !dialog.confirmed {
             return match dialog.invite_in {
-                Some(request) => self.respond(now, request, Answer::new(480, "Temporarily Unavailable")),
+                Some(request) => {
+                    self.respond(now, request, Answer::new(480, "Temporarily Unavailable"))?;
+                    self.event(Event::Closed { dialog: id, code: 480 });
+                    Ok(())
+                }
                 None => self.cancel(now, id),
             };
         }

@@ -119,7 +119,7 @@ pub enum Event {
     Closed {
         /// The dialog.
         dialog: DialogId,
-        /// The status code; 408 if nothing came.
+        /// The status code; 408 if nothing came, 480 if we took back what had not begun.
         code: u16,
     },
 }

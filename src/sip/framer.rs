@@ -27,6 +27,8 @@ pub struct Framer {
     taken: usize,
     /// Bytes behind `taken` known to hold no end of a header block.
     searched: usize,
+    /// Length of the message at the front, once its head has been read.
+    wanted: Option<usize>,
     broken: bool,
 }
 
@@ -56,6 +58,10 @@ impl Framer {
         if self.broken {
             return None;
         }
+        // A long body comes in many pieces: its head is read once, not with each of them.
+        if let Some(length) = self.wanted {
+            return (self.pending_bytes() >= length).then(|| self.message(length));
+        }
         if self.skip_empty_lines() {
             return Some(Frame::Ping);
         }
@@ -65,8 +71,10 @@ impl Framer {
         };
         match self.body_bytes(head_bytes) {
             Err(why) => Some(self.give_up(why, head_bytes)),
-            Ok(body_bytes) if self.pending_bytes() < head_bytes + body_bytes => None,
-            Ok(body_bytes) => Some(self.message(head_bytes + body_bytes)),
+            Ok(body_bytes) => {
+                self.wanted = Some(head_bytes + body_bytes);
+                self.next_frame()
+            }
         }
     }
 
@@ -101,8 +109,7 @@ impl Framer {
             rest[*at] == b'\n' && (rest[at + 1..].starts_with(b"\n") || rest[at + 1..].starts_with(b"\r\n"))
         };
         let end = (from..rest.len()).find(ends);
-        // Found again from here while the body is still coming in.
-        self.searched = end.unwrap_or(rest.len());
+        self.searched = rest.len();
         end.map(|at| at + if rest[at + 1] == b'\n' { 2 } else { 3 })
     }
 
@@ -124,6 +131,7 @@ impl Framer {
         let bytes = self.buffer[self.taken..self.taken + length].to_vec();
         self.taken += length;
         self.searched = 0;
+        self.wanted = None;
         match Message::parse(bytes) {
             Ok(message) => Frame::Message(Box::new(message)),
             Err(malformed) => Frame::Malformed(malformed),

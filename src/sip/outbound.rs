@@ -59,7 +59,7 @@ pub(crate) enum Receipt {
     Stray,
 }
 
-/// All client transactions.
+/// All client transactions. Their number follows from that of dialogs: each has at most an INVITE, its CANCEL and a BYE.
 pub(crate) struct Outbounds {
     transactions: HashMap<OutboundId, Outbound>,
     keys: HashMap<String, OutboundId>,

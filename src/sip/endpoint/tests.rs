@@ -416,6 +416,49 @@ fn requests_inside_are_the_owners_and_foreign_methods_do_not_end_the_call() {
 }
 
 #[test]
+fn a_dialog_that_we_are_ending_takes_a_bye_alone() {
+    let mut recorder = Recorder::new();
+    let (dialog, tag) = recorder.call();
+    recorder.endpoint.bye(recorder.now, dialog).unwrap();
+    let bye = recorder.drain().0.remove(0);
+    assert_eq!(recorder.endpoint.bye(recorder.now, dialog), Err(Gone));
+    assert_eq!(recorder.codes(&inside("INVITE", 2, &tag)), [481]);
+    let (sent, events) = recorder.feed(&inside("BYE", 3, &tag));
+    assert!(sent[0].code() == Some(200) && events.is_empty());
+    let reply = crate::sip::Reply::new(&bye, "10.0.0.9:5060".parse().unwrap()).unwrap();
+    let answer = Message::parse_datagram(&reply.builder(481, "Gone", "").finish());
+    recorder.endpoint.receive(recorder.now, src(Transport::Udp), answer);
+    assert!(matches!(recorder.drain().1[..], [Event::Closed { code: 481, .. }]));
+    assert_eq!(recorder.endpoint.dialogs(), 0);
+}
+
+#[test]
+fn an_unanswered_invite_can_be_hung_up() {
+    let mut recorder = Recorder::new();
+    let (dialog, _) = recorder.ring(&invite(1));
+    recorder.endpoint.bye(recorder.now, dialog).unwrap();
+    let (sent, events) = recorder.drain();
+    assert_eq!(sent[0].code(), Some(480));
+    assert!(matches!(events[..], [Event::Closed { code: 480, .. }]));
+    assert_eq!(recorder.endpoint.dialogs(), 0);
+}
+
+#[test]
+fn on_a_stream_our_bye_goes_back_over_the_connection_or_else_to_the_contact() {
+    let mut recorder = Recorder::new();
+    let text = invite(1).replace("UDP", "TCP").replace("10.0.0.1:5070>", "10.0.0.1:5090;transport=tcp>");
+    let (_, events) = recorder.feed_from(src(Transport::Tcp), &text);
+    let [Event::Invite { dialog, request, .. }] = events[..] else { panic!("{events:?}") };
+    let tag = recorder.accept(request);
+    recorder.feed_from(src(Transport::Tcp), &inside("ACK", 1, &tag));
+    recorder.endpoint.bye(recorder.now, dialog).unwrap();
+    let Some(Action::Send { to, fallback, .. }) = recorder.endpoint.poll(recorder.now) else {
+        panic!("nothing sent")
+    };
+    assert_eq!((to, fallback), (src(Transport::Tcp), Some("10.0.0.1:5090".parse().unwrap())));
+}
+
+#[test]
 fn requests_outside_of_dialogs_are_refused_by_kind() {
     let mut recorder = Recorder::new();
     let mut cseq = 0;

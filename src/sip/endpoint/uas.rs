@@ -111,6 +111,9 @@ impl Endpoint {
         }
         dialog.remote_cseq = Some(number);
         dialog.peer = from;
+        if dialog.ending && *message.method() != Method::Bye {
+            return self.refuse(now, request, Answer::new(481, "Dialog Is Ending"));
+        }
         self.bind(request, id);
         match message.method() {
             Method::Invite => self.on_reinvite(now, id, request, message),
