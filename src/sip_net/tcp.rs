@@ -10,6 +10,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Sleep, sleep, timeout};
 
 use super::{Arrival, Inbound};
 use crate::limits::{SIP_STREAM_MESSAGE_MAX, SIP_WRITES_MAX};
@@ -50,7 +51,8 @@ struct Connection {
     remote: SocketAddr,
     writes: mpsc::Sender<Arc<[u8]>>,
     reader: AbortHandle,
-    used: Instant,
+    /// When it was last used, counted in uses of any.
+    used: u64,
 }
 
 impl Drop for Connection {
@@ -64,12 +66,13 @@ impl Drop for Connection {
 pub(super) struct Connections {
     by_link: HashMap<u64, Connection>,
     by_remote: HashMap<SocketAddr, u64>,
+    uses: u64,
     limit: usize,
 }
 
 impl Connections {
     pub(super) fn new(limit: usize) -> Connections {
-        Connections { by_link: HashMap::new(), by_remote: HashMap::new(), limit }
+        Connections { by_link: HashMap::new(), by_remote: HashMap::new(), uses: 0, limit }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -87,7 +90,8 @@ impl Connections {
         evicted.into_iter().for_each(|link| self.remove(link));
         let Accepted { link, remote, writes, reader } = accepted;
         self.by_remote.insert(remote, link);
-        self.by_link.insert(link, Connection { remote, writes, reader, used: Instant::now() });
+        self.by_link.insert(link, Connection { remote, writes, reader, used: 0 });
+        self.touch(link);
         u64::from(evicted.is_some())
     }
 
@@ -102,7 +106,8 @@ impl Connections {
     /// Notes that a connection has been used.
     pub(super) fn touch(&mut self, link: u64) {
         if let Some(connection) = self.by_link.get_mut(&link) {
-            connection.used = Instant::now();
+            self.uses += 1;
+            connection.used = self.uses;
         }
     }
 
@@ -147,7 +152,7 @@ async fn accept(listener: TcpListener, first_link: u64, arrived: mpsc::Sender<Ar
     let mut link = first_link;
     loop {
         let Ok((stream, remote)) = listener.accept().await else {
-            tokio::time::sleep(ACCEPT_RETRY).await;
+            sleep(ACCEPT_RETRY).await;
             continue;
         };
         let (writes, queue) = mpsc::channel(SIP_WRITES_MAX);
@@ -218,24 +223,26 @@ async fn read(
 ) {
     let mut framer = Framer::new();
     let mut buffer = vec![0; READ_BYTES];
-    let mut begun: Option<Instant> = None;
+    // Between messages a connection may be silent for ever; inside of one it may not.
+    let mut patience: Option<Pin<Box<Sleep>>> = None;
     loop {
-        let length = match begun {
-            // Between messages a connection may be silent for ever; inside of one it may not.
-            None => stream.read(&mut buffer).await,
-            Some(begun) => {
-                timeout_at(begun + SIP_STREAM_MESSAGE_MAX, stream.read(&mut buffer)).await.unwrap_or(Ok(0))
-            }
+        let more = stream.read(&mut buffer);
+        let length = match patience.as_mut() {
+            None => more.await,
+            Some(patience) => tokio::select! { length = more => length, () = patience => Ok(0) },
         };
         let Ok(length @ 1..) = length else { return };
         framer.push(&buffer[..length]);
         while let Some(frame) = framer.next_frame() {
-            begun = None;
+            patience = None;
             if !deliver(frame, peer, &pong, arrived).await {
                 return;
             }
         }
-        begun = (framer.pending_bytes() > 0).then(|| begun.unwrap_or_else(Instant::now));
+        match framer.pending_bytes() {
+            0 => patience = None,
+            _ => _ = patience.get_or_insert_with(|| Box::pin(sleep(SIP_STREAM_MESSAGE_MAX))),
+        }
     }
 }
 
@@ -258,7 +265,7 @@ async fn deliver(
     };
     let known = arrived.send(Arrival::Message(Box::new(Inbound { peer, message }))).await.is_ok();
     if broken {
-        tokio::time::sleep(LINGER).await;
+        sleep(LINGER).await;
     }
     known && !broken
 }
