@@ -37,7 +37,11 @@ const BANNED_IN_CORES: &[(&str, &str)] = &[
 
 /// Calls banned everywhere but in the modules named, with what to use instead.
 const BANNED: &[(&str, &[&str], &str)] = &[
-    ("Instant::now", &["sys"], "take the instant as an argument, or read `sys::clock` in a driver"),
+    (
+        "Instant::now",
+        &["sys", "sip_net"],
+        "take the instant as an argument, or read `sys::clock` in a driver",
+    ),
     ("SystemTime::now", &["sys"], "take the instant as an argument, or read `sys::clock` in a driver"),
     ("println!", &["cli", "demo"], "log with `tracing`; only commands print"),
     ("process::exit", &["cli"], "return the failure, so that what is open gets closed"),

@@ -1,0 +1,141 @@
+//! RFC 4475: what is valid is taken with its values intact; what is not gives a clean error or is harmless.
+
+use tapehead::sip::{Frame, Framer, Message, Method, Reply, Scheme, multipart};
+
+use crate::messages::{Fate, TORTURE, bytes};
+
+fn taken(name: &str) -> Message {
+    let (.., text) = TORTURE.iter().find(|(n, ..)| *n == name).expect("in the list");
+    Message::parse_datagram(&bytes(text)).expect("well-formed")
+}
+
+#[test]
+fn every_message_meets_its_fate() {
+    for (name, fate, text) in TORTURE {
+        let got = match Message::parse_datagram(&bytes(text)) {
+            Ok(_) if fate == Fate::Tolerated => Fate::Tolerated,
+            Ok(_) => Fate::Taken,
+            Err(malformed) => {
+                let why: &'static str = malformed.to_string().leak();
+                if malformed.request().is_some() { Fate::Answered(why) } else { Fate::Dropped(why) }
+            }
+        };
+        assert_eq!(got, fate, "{name}");
+    }
+}
+
+#[test]
+fn a_stream_gives_the_same_verdict_as_a_datagram_and_goes_on_where_it_can() {
+    for (name, fate, text) in TORTURE {
+        // On a stream a missing length, and one longer than what is there, mean something else.
+        if matches!(name, "clerr" | "inv2543" | "dblreq") {
+            continue;
+        }
+        let mut framer = Framer::new();
+        for piece in bytes(text).chunks(13) {
+            framer.push(piece);
+        }
+        let frame = framer.next_frame();
+        match (fate, name) {
+            (Fate::Taken | Fate::Tolerated, _) => {
+                assert!(matches!(frame, Some(Frame::Message(_))), "{name}: {frame:?}")
+            }
+            (_, "ncl" | "mcl01") => assert!(matches!(frame, Some(Frame::Broken(_))), "{name}: {frame:?}"),
+            _ => assert!(matches!(frame, Some(Frame::Malformed(_))), "{name}: {frame:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_short_tortuous_invite_keeps_all_its_values() {
+    let message = taken("wsinv");
+    assert_eq!((message.to().tag(), message.from().tag()), ("1918181833n", "98asjd8"));
+    assert_eq!(message.from().display(), "J Rosenberg \\\"");
+    assert_eq!((message.cseq().number, message.max_forwards()), (9, Some(68)));
+    assert_eq!((message.via().host.as_str(), message.via().branch()), ("192.0.2.2", "390skdjuw"));
+    assert!(!message.via().has_cookie());
+    assert_eq!(message.list("Via").len(), 3);
+    assert_eq!(message.header("Subject").as_deref(), Some(""));
+    assert_eq!(
+        message.header("NewFangledHeader").as_deref(),
+        Some("newfangled value continued newfangled value")
+    );
+    let contact = message.contact().unwrap();
+    assert_eq!(
+        (contact.param("newparam"), contact.param("secondparam"), contact.param("q")),
+        (Some("newvalue"), Some(""), Some("0.33"))
+    );
+    assert_eq!(message.body(), b"v=0\r\n");
+}
+
+#[test]
+fn the_wide_range_of_valid_characters_is_read() {
+    let message = taken("intmeth");
+    assert!(matches!(message.method(), Method::Other(name) if name.len() == 43));
+    let uri = message.uri().unwrap();
+    assert_eq!(
+        (uri.user(), uri.host()),
+        (Some("1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*"), "example.com")
+    );
+    assert_eq!(message.from().tag(), "_token~1'+`*%!-.");
+    assert_eq!(message.header("extensionHeader-!.%*+_`'~").as_deref(), Some("大停電"));
+}
+
+#[test]
+fn escapes_are_left_alone_and_do_not_name_headers_or_methods() {
+    assert_eq!(taken("esc01").uri().unwrap().user(), Some("sips%3Auser%40example.com"));
+    let message = taken("esc02");
+    assert_eq!(message.method(), &Method::Other("RE%47IST%45R".to_owned()));
+    assert_eq!(message.addresses("Contact").len(), 2);
+    assert_eq!(taken("semiuri").uri().unwrap().host(), "example.com");
+    assert_eq!(taken("unkscm").uri().unwrap().scheme(), Scheme::Other);
+    assert_eq!(taken("lwsdisp").from().display(), "caller");
+    assert_eq!(taken("baddn").from().display(), "Bell, Alexander");
+    assert!(!taken("badbranch").via().has_cookie());
+}
+
+#[test]
+fn a_multipart_body_is_taken_apart() {
+    let message = taken("mpart01");
+    let parts = multipart::split(&message.content_type().unwrap(), message.body()).unwrap();
+    let parts: Vec<_> = parts.iter().map(|part| (part.media_type(), part.body)).collect();
+    assert_eq!(
+        parts,
+        [("text/plain".to_owned(), &b"Hello"[..]), ("application/octet-stream".to_owned(), b"0")]
+    );
+}
+
+#[test]
+fn what_follows_the_body_of_a_datagram_is_dropped() {
+    let message = taken("dblreq");
+    assert_eq!((message.method(), message.body().len()), (&Method::Register, 0));
+}
+
+#[test]
+fn long_values_pass() {
+    let value = "amazinglylongvalue".repeat(200);
+    let text = format!(
+        "INVITE sip:user@example.com SIP/2.0\nTo: \"I have a user name of {value}\" <sip:user@example.com:6000;{value}={value}>\n\
+         From: sip:caller@host5.example.net;tag=12982982982982982{value};x={value}\nCall-ID: longreq.one{value}\n\
+         CSeq: 3882340 INVITE\nVia: SIP/2.0/TCP sip33.example.com;x={value};branch=z9hG4bK{value}\nUnknown-{value}: {value}\nl: 0\n\n"
+    );
+    let message = Message::parse_datagram(&bytes(&text)).unwrap();
+    assert!(message.via().branch().ends_with(&value) && message.to().uri().port() == Some(6000));
+}
+
+#[test]
+fn whatever_can_be_answered_gets_an_answer_that_its_sender_can_read() {
+    for (name, fate, text) in TORTURE {
+        let Err(malformed) = Message::parse_datagram(&bytes(text)) else { continue };
+        let reply = malformed.request().and_then(|head| Reply::new(head, "192.0.2.1:5060".parse().unwrap()));
+        assert_eq!(reply.is_some(), matches!(fate, Fate::Answered(_)), "{name}");
+        let Some(reply) = reply else { continue };
+        let answer = reply.builder(malformed.why.code(), &malformed.why.to_string(), "t").finish();
+        let text = String::from_utf8(answer).unwrap();
+        assert!(
+            text.starts_with(&format!("SIP/2.0 {} {}\r\n", malformed.why.code(), malformed.why)),
+            "{text}"
+        );
+        assert!(text.ends_with("\r\nContent-Length: 0\r\n\r\n"));
+    }
+}
