@@ -57,6 +57,8 @@ pub const CLOSE_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// How often a shard wakes. 5 ms costs about twice at low load, 50 ms gains nothing (measured).
 pub const TICK: Duration = Duration::from_millis(20);
+/// ... and how often while it opens a call: that takes some rounds of the ring, and the client waits for its 200.
+pub const OPENING_TICK: Duration = Duration::from_millis(2);
 /// Longest horizon an operator may configure: a window of blocks must hold it.
 pub const HORIZON_MAX: Duration = Duration::from_millis(500);
 /// A packet further ahead of its arrival than this has jumped: it is placed by arrival instead.

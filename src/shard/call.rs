@@ -290,6 +290,11 @@ impl Call {
         segment.unwrap_or(&mut self.segment).complete(completion, io);
     }
 
+    /// Whether ports or file are still on their way.
+    pub fn is_opening(&self) -> bool {
+        self.phase == Phase::Opening
+    }
+
     /// One tick. True when nothing of the call is left.
     pub fn tick(&mut self, horizon: u64, io: &mut Io<'_>) -> bool {
         let now = self.position(io.now);

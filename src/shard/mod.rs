@@ -161,6 +161,8 @@ struct Core {
     stats_at: Mono,
     stats_told: ShardStats,
     stopping: bool,
+    /// A call is being opened, and its client waits for the answer.
+    opening: bool,
 }
 
 /// A shard over a ring.
@@ -183,7 +185,8 @@ impl<R: Ring> Shard<R> {
     pub fn turn(&mut self) -> bool {
         let Shard { ring, blocks, core, now } = self;
         let before = *now;
-        *now = ring.drain(before + TICK, &mut |now, completion| core.completed(now, completion, blocks));
+        let tick = if core.opening { OPENING_TICK } else { TICK };
+        *now = ring.drain(before + tick, &mut |now, completion| core.completed(now, completion, blocks));
         if before != Mono(0) {
             let tick_us = now.since(before).as_micros() as u64;
             core.stats.tick_us_max = core.stats.tick_us_max.max(tick_us);
@@ -242,6 +245,7 @@ impl Core {
             stats_at: Mono(0),
             stats_told: ShardStats::default(),
             stopping: false,
+            opening: false,
         }
     }
 
@@ -400,7 +404,9 @@ impl Core {
 
     fn tick(&mut self, now: Mono, blocks: &mut BlockPool) {
         let horizon = self.horizon;
+        self.opening = false;
         for slot in 0..self.calls.len() as u32 {
+            self.opening |= self.calls[slot as usize].as_ref().is_some_and(|call| call.is_opening());
             let gone =
                 self.with(slot, now, blocks, |call, io| call.tick(horizon, io).then(|| call.counters()));
             if let Some(Some(counters)) = gone {
