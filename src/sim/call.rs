@@ -35,8 +35,13 @@ pub enum Progress {
     Closed,
     /// The shard did not take it.
     Refused,
-    /// The process died while it was live, at this instant.
-    Crashed(Mono),
+    /// The process died while it was live.
+    Crashed {
+        /// When.
+        at: Mono,
+        /// Nothing else was wrong, so that no more may be lost than is promised.
+        promised: bool,
+    },
 }
 
 /// One of its tracks.
@@ -88,6 +93,8 @@ pub struct SimCall {
     pub end: Option<(Vec<TrackReport>, u64)>,
     /// It was closed when nothing more was to come, so that the ledger must agree to the last packet.
     pub clean: bool,
+    /// The folder it was found in, wherever recovery has moved it.
+    pub found_in: Option<PathBuf>,
 }
 
 impl SimCall {
@@ -128,6 +135,7 @@ impl SimCall {
             segments: Vec::new(),
             end: None,
             clean: false,
+            found_in: None,
         }
     }
 
@@ -224,6 +232,13 @@ impl SimCall {
             }) && track.habits.slow_ppm == 0
                 && track.habits.burst == 0
         })
+    }
+
+    /// Whether one of its streams has changed its law, so that segments were changed too.
+    pub fn has_changed_law(&self) -> bool {
+        let mut diaries = self.tracks.iter().filter_map(|track| track.diary.as_ref());
+        diaries.any(|diary| diary.borrow().changed_law)
+            || self.tracks.iter().any(|track| track.alaw != self.tracks[0].alaw)
     }
 
     /// An instant on its timeline, in samples.

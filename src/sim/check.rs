@@ -90,18 +90,21 @@ pub struct Found {
     start: u64,
 }
 
-/// Lays the segments of a call behind each other and explains every sample of every track. `contiguous`: nothing may be missing between them.
-pub fn listen(call: &SimCall, segments: &[Reading]) -> Result<Vec<Found>, String> {
+/// Lays the segments of a call behind each other and explains every sample of every track. Between them something may be missing only if the
+/// call was `cut_off`.
+fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Found>, String> {
     let mut at = segments.first().map_or(0, |first| first.audio.start);
     let begin = at;
     let mut heard: Vec<Vec<Heard>> = call.tracks.iter().map(|_| Vec::new()).collect();
     for segment in segments {
-        if segment.audio.start != at {
+        let gap = segment.audio.start.wrapping_sub(at);
+        if gap != 0 && !(cut_off && gap < 1 << 32) {
             return Err(format!(
                 "call {}: a segment begins at {}, not {at}",
                 call.number, segment.audio.start
             ));
         }
+        heard.iter_mut().for_each(|heard| heard.extend((0..gap).map(|_| Heard::Silence)));
         for (track, heard) in heard.iter_mut().enumerate() {
             let mut samples = segment.track(track);
             heard.extend(samples.by_ref().take(segment.samples as usize));
@@ -109,7 +112,7 @@ pub fn listen(call: &SimCall, segments: &[Reading]) -> Result<Vec<Found>, String
                 return Err(format!("call {}: there is audio behind its end", call.number));
             }
         }
-        at += segment.samples;
+        at += gap + segment.samples;
     }
     let explained = |(track, heard): (usize, Vec<Heard>)| {
         let owner = Owner { call: call.number, track: track as u8 };
@@ -216,10 +219,45 @@ impl Found {
     }
 }
 
+/// A call that a crash cut off: what is left of it was sent, and lies where it belongs.
+pub fn cut_off(
+    call: &SimCall,
+    segments: &[Reading],
+    book: &[Sent],
+    slack: i64,
+) -> Result<Vec<Found>, String> {
+    let found = listen(call, segments, true)?;
+    for (track, found) in found.iter().enumerate() {
+        let name = format!("call {} track {track}", call.number);
+        let deliveries = Deliveries::of(book, call.number, track as u8);
+        found.check_once(&name)?;
+        found.check_sent(&name, call, &deliveries.audio(), slack)?;
+    }
+    Ok(found)
+}
+
+/// Of a well-behaved call, everything that arrived before an instant is heard.
+pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: Mono) -> Result<(), String> {
+    for (track, found) in found.iter().enumerate() {
+        let heard = found.packets(call.tracks[track].habits.ptime_ms * 8);
+        let delivered = Deliveries::of(book, call.number, track as u8).audio();
+        let missing =
+            |(first, (_, arrival)): &(&u64, &(u64, Mono))| *arrival < before && !heard.contains(first);
+        if let Some((first, (_, arrival))) = delivered.iter().find(missing) {
+            let at = call.position(*arrival);
+            return Err(format!(
+                "call {} track {track}: sample {first} came at {at} and is not heard",
+                call.number
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// A closed call whose every segment is durable: content, intervals and ledger.
-pub fn closed(call: &SimCall, segments: &[Reading], book: &[Sent], slack: i64) -> Result<(), String> {
+pub fn closed(call: &SimCall, segments: &[Reading], book: &[Sent], slack: i64) -> Result<Vec<Found>, String> {
     let (reports, samples) = call.end.as_ref().ok_or("the call has not ended")?;
-    let found = listen(call, segments)?;
+    let found = listen(call, segments, false)?;
     for (track, (found, report)) in found.iter().zip(reports).enumerate() {
         let name = format!("call {} track {track}", call.number);
         if found.end() != *samples {
@@ -235,7 +273,7 @@ pub fn closed(call: &SimCall, segments: &[Reading], book: &[Sent], slack: i64) -
         let heard = found.packets(call.tracks[track].habits.ptime_ms * 8).len() as u64;
         ledger(&name, call, track, &report.counters, &deliveries, heard)?;
     }
-    Ok(())
+    Ok(found)
 }
 
 /// The recorder's ledger against the network's book. `heard` is the number of packets of which anything is in the recording.

@@ -2,7 +2,8 @@
 
 use super::message::{Heard, hear};
 use crate::limits::{
-    AUDIO_OFFSET, BLOCK0_BYTES, FRAME_BYTES, FRAME0_PLAIN_BYTES, STREAM_HEADER_BYTES, TAG_BYTES,
+    AUDIO_OFFSET, BLOCK0_BYTES, FRAME_BYTES, FRAME_PLAIN_BYTES, FRAME0_PLAIN_BYTES, STREAM_HEADER_BYTES,
+    TAG_BYTES,
 };
 use crate::recording::wav;
 use crate::seal::{AudioParams, Block0, DataKey, FrameOpener, State, StreamSeed};
@@ -17,8 +18,9 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Opens a segment that claims to be complete: closed, or mended by recovery. Everything must be as the format says.
-    pub fn complete(file: &[u8], key: &DataKey) -> Result<Reading, String> {
+    /// Opens a segment that claims to be complete: closed, or mended by recovery. Everything must be as the format says; only with `holes`,
+    /// which a power cut may leave, are frames that can't be opened taken for silence.
+    pub fn complete(file: &[u8], key: &DataKey, holes: bool) -> Result<Reading, String> {
         let block0 = Block0::decode(file).map_err(|why| why.to_string())?;
         if block0.state == State::Open {
             return Err("block 0 says it is open".to_owned());
@@ -40,7 +42,10 @@ impl Reading {
         let mut plain = Vec::new();
         for counter in 1..=closing.frames {
             let at = AUDIO_OFFSET as usize + (counter as usize - 1) * FRAME_BYTES;
-            plain.extend(open(&opener, counter, false, &file[at..at + FRAME_BYTES])?);
+            match open(&opener, counter, false, &file[at..at + FRAME_BYTES]) {
+                Err(_) if holes => plain.extend([audio.format.silence(); FRAME_PLAIN_BYTES]),
+                frame => plain.extend(frame?),
+            }
         }
         open(&opener, closing.frames + 1, true, &file[whole - TAG_BYTES..])?;
         let reading = Reading { audio, samples: closing.samples, plain };

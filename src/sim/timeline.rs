@@ -159,6 +159,10 @@ impl Reader<'_> {
                 let Some((&(epoch, offset), length)) =
                     best.map(|key| (key, reach(&key))).filter(|best| best.1 > 0)
                 else {
+                    // The first samples of a first packet, where a crash has cut: too few to tell whose they are.
+                    if to == self.heard.len() && to - at < WORD {
+                        break;
+                    }
                     return Err(self.at(at, "samples that nobody has sent like this"));
                 };
                 self.piece(at, at + length, epoch, offset);

@@ -6,19 +6,14 @@
 //!   verdict:  every recording is opened and held against what was sent
 //! ```
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::{HOST, Progress, SimCall};
-use super::check;
-use super::peer::{Route, Stream};
-use super::reading::Reading;
+use super::call::{Progress, SimCall};
 use super::witness::Witness;
 use crate::base::{Mono, Prng};
-use crate::link::{Command, ControlEnd, Event, link};
+use crate::link::{Command, ControlEnd, link};
 use crate::ring::sim::SimRing;
-use crate::ring::sim::disk::Crash;
 use crate::ring::sim::fault::FaultPlan;
 use crate::ring::sim::machine::{Machine, Shared};
 use crate::shard::{Shard, ShardPlan};
@@ -55,31 +50,35 @@ pub struct Outcome {
 }
 
 /// A shard with the control core's end of its link.
-struct Process {
-    shard: Shard<SimRing>,
-    control: ControlEnd,
-    plan: ShardPlan,
-    stopped: bool,
+pub(super) struct Process {
+    pub(super) shard: Shard<SimRing>,
+    pub(super) control: ControlEnd,
+    pub(super) plan: ShardPlan,
+    pub(super) stopped: bool,
 }
 
 /// Something that the control core does later.
-enum Later {
+pub(super) enum Later {
     Segment { call: usize },
     Hold { call: usize, track: usize, held: bool },
 }
 
-struct World {
-    machine: Shared,
-    prng: Prng,
-    faults: FaultPlan,
-    wild: bool,
-    plans: Vec<ShardPlan>,
-    processes: Vec<Process>,
-    calls: Vec<SimCall>,
-    later: Vec<(Mono, Later)>,
-    witness: Witness,
-    crashes: u32,
-    began: Mono,
+/// A run in progress.
+pub(super) struct World {
+    pub(super) machine: Shared,
+    pub(super) prng: Prng,
+    pub(super) faults: FaultPlan,
+    pub(super) wild: bool,
+    pub(super) plans: Vec<ShardPlan>,
+    pub(super) processes: Vec<Process>,
+    pub(super) calls: Vec<SimCall>,
+    pub(super) later: Vec<(Mono, Later)>,
+    pub(super) witness: Witness,
+    pub(super) crashes: u32,
+    pub(super) power_cuts: u32,
+    /// The longest standstill of the machine that the faults of the run allow.
+    pub(super) stall_ms_max: u64,
+    pub(super) began: Mono,
 }
 
 /// Runs the world of `seed`.
@@ -108,7 +107,6 @@ impl World {
         let mut world = World {
             machine,
             prng,
-            faults,
             wild,
             plans,
             processes: Vec::new(),
@@ -116,6 +114,9 @@ impl World {
             later: Vec::new(),
             witness: Witness::default(),
             crashes: 0,
+            power_cuts: 0,
+            stall_ms_max: if faults.stall > 0 { faults.stall_ms_max } else { 0 },
+            faults,
             began,
         };
         let calls = 1 + world.prng.below(5);
@@ -123,7 +124,7 @@ impl World {
         world
     }
 
-    fn plan_call(&mut self, earliest: Duration) {
+    pub(super) fn plan_call(&mut self, earliest: Duration) {
         let number = self.calls.len() as u16 + 1;
         let at = self.now() + earliest + Duration::from_millis(self.prng.below(2500));
         let shard = self.prng.below(self.plans.len() as u64) as usize;
@@ -131,19 +132,19 @@ impl World {
         self.calls.push(SimCall::drawn(number, shard, at, wild, &mut self.prng));
     }
 
-    fn now(&self) -> Mono {
+    pub(super) fn now(&self) -> Mono {
         self.machine.borrow().now()
     }
 
-    fn is_sound(&self) -> bool {
+    pub(super) fn is_sound(&self) -> bool {
         self.machine.borrow().log.violations().is_empty()
     }
 
-    fn violation(&self, text: String) {
+    pub(super) fn violation(&self, text: String) {
         self.machine.borrow_mut().violation(text);
     }
 
-    fn boot(&mut self) {
+    pub(super) fn boot(&mut self) {
         self.processes = self.plans.iter().map(|&plan| start(plan, &self.machine)).collect();
     }
 
@@ -220,245 +221,11 @@ impl World {
         self.act();
     }
 
-    fn look_at_writes(&mut self) {
+    pub(super) fn look_at_writes(&mut self) {
         let mut machine = self.machine.borrow_mut();
         for wrong in self.witness.look(&mut machine.disk) {
             machine.violation(wrong);
         }
-    }
-
-    // ------------------------------------------------------------ the control core
-
-    fn tell(&mut self, call: usize, command: Command) {
-        let shard = self.calls[call].shard;
-        if self.processes[shard].control.commands.push(command).is_err() {
-            self.violation("a shard does not take its commands".to_owned());
-        }
-    }
-
-    fn act(&mut self) {
-        let now = self.now();
-        for call in 0..self.calls.len() {
-            match self.calls[call].progress {
-                Progress::Planned(at) if at <= now => self.open(call),
-                Progress::Live => self.perhaps_close(call, now),
-                _ => {}
-            }
-        }
-        let due: Vec<Later> = {
-            let (due, rest) = std::mem::take(&mut self.later).into_iter().partition(|(at, _)| *at <= now);
-            self.later = rest;
-            let due: Vec<(Mono, Later)> = due;
-            due.into_iter().map(|(_, later)| later).collect()
-        };
-        for later in due {
-            self.do_later(later);
-        }
-    }
-
-    fn do_later(&mut self, later: Later) {
-        match later {
-            Later::Segment { call } => {
-                self.calls[call].segments_wanted += 1;
-                let segment = self.calls[call].segments_wanted;
-                self.expect_segment(call, segment);
-                let plan = Box::new(self.calls[call].segment_plan(segment));
-                self.tell(call, Command::Segment(plan));
-            }
-            Later::Hold { call, track, held } => {
-                if self.calls[call].progress == Progress::Live {
-                    self.calls[call].tracks[track].held = held;
-                    let (id, tracks) = (self.calls[call].id(), self.calls[call].track_plans());
-                    self.tell(call, Command::Update { call: id, tracks });
-                }
-            }
-        }
-    }
-
-    fn expect_segment(&mut self, call: usize, segment: u32) {
-        let call = &self.calls[call];
-        let plan = call.segment_plan(segment);
-        self.witness.expect(&plan.path, &plan.key, plan.seed, &plan.block0);
-    }
-
-    fn open(&mut self, call: usize) {
-        self.calls[call].progress = Progress::Opening;
-        self.expect_segment(call, 1);
-        let open = Box::new(self.calls[call].open());
-        self.tell(call, Command::Open(open));
-    }
-
-    fn perhaps_close(&mut self, index: usize, now: Mono) {
-        let call = &self.calls[index];
-        let started = call.started.unwrap_or(now);
-        let early = call.hang_up_early_ms.is_some_and(|ms| now.since(started) >= Duration::from_millis(ms));
-        let done = call.is_silent() && self.machine.borrow().net.is_quiet(HOST);
-        if early || done {
-            self.calls[index].clean = done;
-            self.calls[index].progress = Progress::Closing;
-            // Who hangs up soon stops sending; well before the ports serve another call.
-            self.calls[index].stop(now + Duration::from_millis(self.prng.below(600)));
-            let call = self.calls[index].id();
-            self.tell(index, Command::Close { call });
-        }
-    }
-
-    fn event(&mut self, event: Event) {
-        let of = |call: crate::link::CallId| call.0 as usize - 1;
-        match event {
-            Event::Opened { call, ports, started } => self.opened(of(call), &ports, started),
-            Event::Refused { call, .. } => {
-                self.note("refused", &[call.0]);
-                self.calls[of(call)].progress = Progress::Refused;
-            }
-            Event::Interval { call, interval } => {
-                let cause = interval.cause as u64;
-                self.note("interval", &[call.0, interval.track.into(), interval.start, interval.end, cause]);
-                self.calls[of(call)].intervals.push(interval);
-            }
-            Event::SegmentWanted { call } => {
-                let at = self.now() + Duration::from_millis(self.prng.below(300));
-                self.later.push((at, Later::Segment { call: of(call) }));
-            }
-            Event::SegmentClosed { call, report } => {
-                let durable = report.durable.is_ok();
-                self.note("segment-closed", &[call.0, report.segment.into(), report.samples, durable.into()]);
-                let machine = self.machine.borrow();
-                let content =
-                    machine.disk.find(&report.path).map(|inode| machine.disk.content(inode).to_vec());
-                drop(machine);
-                if durable && content.is_none() {
-                    self.violation(format!("{} is durable but not there", report.path.display()));
-                }
-                self.calls[of(call)].segments.push((*report, content.filter(|_| durable)));
-            }
-            Event::Closed { call, tracks, samples } => {
-                self.note("closed", &[call.0, samples]);
-                let call = &mut self.calls[of(call)];
-                call.end = Some((tracks, samples));
-                call.progress = Progress::Closed;
-            }
-            Event::Stats(_) | Event::Stopped => {}
-        }
-    }
-
-    fn note(&self, name: &'static str, numbers: &[u64]) {
-        self.machine.borrow_mut().note(name, numbers);
-    }
-
-    /// The call is answered: its clients begin to send.
-    fn opened(&mut self, index: usize, ports: &[u16], started: Mono) {
-        let now = self.now();
-        self.note("opened", &[index as u64 + 1, started.0]);
-        let call = &mut self.calls[index];
-        call.started = Some(started);
-        call.progress = Progress::Live;
-        let mut machine = self.machine.borrow_mut();
-        for (number, (track, &port)) in call.tracks.iter_mut().zip(ports).enumerate() {
-            track.port = port;
-            let from = SocketAddr::from(([10, 0, 0, 2], 20_000 + 2 * (call.number * 16 + number as u16)));
-            let to = SocketAddr::new(HOST, port);
-            let rtcp_to = if track.rtcp_mux { to } else { SocketAddr::new(HOST, port + 1) };
-            let start = now + Duration::from_millis(track.start_ms);
-            let times = (start, start + Duration::from_millis(call.talk_ms));
-            let id = (call.number, number as u8);
-            let route = Route { from, to, rtcp_to };
-            let (stream, diary) =
-                Stream::new(id, route, track.habits.clone(), track.alaw, times, self.prng.u64());
-            track.diary = Some(diary);
-            machine.net.add(Box::new(stream));
-            if self.prng.chance(150) {
-                let at = |ms: u64| now + Duration::from_millis(ms);
-                let hold = 200 + self.prng.below(2000);
-                let resume = hold + self.prng.below(1500);
-                self.later.push((at(hold), Later::Hold { call: index, track: number, held: true }));
-                self.later.push((at(resume), Later::Hold { call: index, track: number, held: false }));
-            }
-        }
-    }
-
-    // ------------------------------------------------------------ crashes
-
-    fn crash(&mut self) {
-        self.crashes += 1;
-        let now = self.now();
-        let rate = self.faults.power;
-        let how = if self.prng.chance(rate) { Crash::Power } else { Crash::Kill };
-        self.processes.clear();
-        self.machine.borrow_mut().crash(how);
-        self.look_at_writes();
-        self.later.clear();
-        for call in &mut self.calls {
-            match call.progress {
-                Progress::Live | Progress::Closing => {
-                    call.progress = Progress::Crashed(now);
-                    call.stop(now);
-                }
-                // Until then nothing of the old calls is on its way any more.
-                Progress::Planned(at) => {
-                    call.progress = Progress::Planned(at.max(now + Duration::from_secs(2)))
-                }
-                Progress::Opening => call.progress = Progress::Refused,
-                _ => {}
-            }
-        }
-        self.check_acknowledged();
-        let more = self.prng.below(3);
-        (0..more).for_each(|_| self.plan_call(Duration::from_secs(2)));
-        self.boot();
-    }
-
-    /// What was told to be durable is there, byte for byte.
-    fn check_acknowledged(&self) {
-        for call in &self.calls {
-            for (report, content) in &call.segments {
-                let Some(content) = content else { continue };
-                let machine = self.machine.borrow();
-                let found = machine.disk.find(&report.path).map(|inode| machine.disk.content(inode));
-                let same = found == Some(content);
-                drop(machine);
-                if !same {
-                    self.violation(format!("{} was durable and is not as it was", report.path.display()));
-                }
-            }
-        }
-    }
-
-    // ------------------------------------------------------------ verdict
-
-    fn verdict(&mut self) {
-        self.check_acknowledged();
-        for call in &self.calls {
-            if let Err(what) = self.judge(call) {
-                self.violation(what);
-            }
-        }
-        let machine = self.machine.borrow();
-        let lost_count = machine.net.book().iter().find(|sent| !sent.adds_up()).cloned();
-        drop(machine);
-        if let Some(sent) = lost_count.filter(|_| self.machine.borrow().net.is_quiet(HOST)) {
-            self.violation(format!("the network lost count of {sent:?}"));
-        }
-    }
-
-    fn judge(&self, call: &SimCall) -> Result<(), String> {
-        if call.progress != Progress::Closed || call.segments.iter().any(|(_, content)| content.is_none()) {
-            return Ok(());
-        }
-        let mut segments = Vec::new();
-        for (report, content) in &call.segments {
-            let content = content.as_deref().unwrap_or_default();
-            let reading = Reading::complete(content, &call.key)
-                .map_err(|what| format!("{}: {what}", report.path.display()))?;
-            segments.push(reading);
-        }
-        let machine = self.machine.borrow();
-        check::closed(call, &segments, machine.net.book(), self.slack())
-    }
-
-    /// How far audio may lie from its arrival because of what the machine did, in samples.
-    fn slack(&self) -> i64 {
-        8 * self.faults.stall_ms_max as i64 + 8 * 1000
     }
 
     fn outcome(self, seed: u64) -> Outcome {
@@ -475,7 +242,7 @@ impl World {
             calls: [
                 count(|progress| progress == Progress::Closed),
                 count(|progress| progress == Progress::Refused),
-                count(|progress| matches!(progress, Progress::Crashed(_))),
+                count(|progress| matches!(progress, Progress::Crashed { .. })),
             ],
             crashes: self.crashes,
             datagrams: machine.net.book().len() as u64,
@@ -485,7 +252,7 @@ impl World {
 }
 
 fn is_over(call: &SimCall) -> bool {
-    matches!(call.progress, Progress::Closed | Progress::Refused | Progress::Crashed(_))
+    matches!(call.progress, Progress::Closed | Progress::Refused | Progress::Crashed { .. })
 }
 
 fn start(plan: ShardPlan, machine: &Shared) -> Process {

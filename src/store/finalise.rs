@@ -179,6 +179,8 @@ pub(super) fn move_to_day(
     folder: &Path,
     complete: &Path,
 ) -> Result<(), StoreError> {
+    // A run that died may have left the manifest's name in the folder unsynced.
+    disk.sync_folder(folder).at(folder)?;
     let day = complete.parent().unwrap_or(root);
     disk.create_folder(day).at(day)?;
     // The folders of year, month and day may be new: each is a name in the one above.

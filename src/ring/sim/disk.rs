@@ -48,6 +48,29 @@ enum NameChange {
     Removed(PathBuf),
 }
 
+impl NameChange {
+    fn path(&self) -> &Path {
+        match self {
+            NameChange::Made(path, _) | NameChange::Removed(path) | NameChange::Moved(_, path) => path,
+        }
+    }
+
+    fn follow(&mut self, from: &Path, to: &Path) {
+        let follow = |path: &mut PathBuf| {
+            if let Ok(below) = path.strip_prefix(from) {
+                *path = to.join(below);
+            }
+        };
+        match self {
+            NameChange::Made(path, _) | NameChange::Removed(path) => follow(path),
+            NameChange::Moved(old, new) => {
+                follow(old);
+                follow(new);
+            }
+        }
+    }
+}
+
 /// Every write, for whoever checks the sealed bytes: file, offset, bytes, at the moment they were handed over.
 #[derive(Clone, Debug)]
 pub struct Witnessed {
@@ -159,10 +182,11 @@ impl Disk {
         }
     }
 
-    /// Moves a name, replacing what is there; false if there is nothing of the old name.
+    /// Moves a name, replacing what is there, or a folder with all that is in it; false if there is nothing of the old name.
     pub fn rename(&mut self, from: &Path, to: &Path) -> bool {
-        let Some(inode) = self.names.remove(from) else { return false };
-        self.names.insert(to.to_owned(), inode);
+        if !move_names(&mut self.names, from, to) {
+            return false;
+        }
         self.names_unsynced.push(NameChange::Moved(from.to_owned(), to.to_owned()));
         true
     }
@@ -180,14 +204,15 @@ impl Disk {
     pub fn sync_folder(&mut self, folder: &Path) {
         let pending = std::mem::take(&mut self.names_unsynced);
         for change in pending {
-            let path = match &change {
-                NameChange::Made(path, _) | NameChange::Removed(path) | NameChange::Moved(_, path) => path,
-            };
-            if path.parent() == Some(folder) {
-                apply_name(&mut self.names_kept, change);
-            } else {
+            if change.path().parent() != Some(folder) {
                 self.names_unsynced.push(change);
+                continue;
             }
+            if let NameChange::Moved(from, to) = &change {
+                // What is still to be synced inside a folder moves along with it.
+                self.names_unsynced.iter_mut().for_each(|earlier| earlier.follow(from, to));
+            }
+            apply_name(&mut self.names_kept, change);
         }
     }
 
@@ -289,15 +314,25 @@ fn apply(content: &mut Vec<u8>, change: &Change) {
     }
 }
 
+/// Moves a file, or every file below a folder; whether there was one.
+fn move_names(names: &mut BTreeMap<PathBuf, Inode>, from: &Path, to: &Path) -> bool {
+    let moved: Vec<PathBuf> = names.keys().filter(|name| name.starts_with(from)).cloned().collect();
+    for name in &moved {
+        if let (Some(inode), Ok(below)) = (names.remove(name), name.strip_prefix(from)) {
+            let there = if below.as_os_str().is_empty() { to.to_owned() } else { to.join(below) };
+            names.insert(there, inode);
+        }
+    }
+    !moved.is_empty()
+}
+
 fn apply_name(names: &mut BTreeMap<PathBuf, Inode>, change: NameChange) {
     match change {
         NameChange::Made(path, inode) => {
             names.insert(path, inode);
         }
         NameChange::Moved(from, to) => {
-            if let Some(inode) = names.remove(&from) {
-                names.insert(to, inode);
-            }
+            move_names(names, &from, &to);
         }
         NameChange::Removed(path) => {
             names.remove(&path);
