@@ -30,7 +30,7 @@ use tapehead::shard::{Shard, ShardPlan};
 use tapehead::sys::clock;
 use tapehead::sys::memory::BlockPool;
 
-/// Enough for half a second of stall at the full load.
+/// Receive buffers of every variant: a third of a second at the full load.
 const BUFFERS: u32 = 32_768;
 /// What a shard may cost, as a multiple of the bare loop.
 const BOUND: f64 = 2.0;

@@ -1,22 +1,27 @@
 //! The packet path does not allocate: a shard on each of the real rings takes a few packets, then a hundred times as many,
-//! and asks the allocator for no more. What remains is once per second (the counters' report), whatever the load.
+//! and asks the allocator for no more. What remains is once per second (the counters' report), whatever the load. The rings
+//! alone ask for nothing at all.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tapehead::base::{RecordingId, Wall};
+use tapehead::config::RingChoice;
+use tapehead::limits::FRAME_BYTES;
 use tapehead::link::{CallId, Command, ControlEnd, Event, OpenCall, Payload, SegmentPlan, TrackPlan, link};
 use tapehead::media::{Fate, SampleFormat};
-use tapehead::ring::Ring;
+use tapehead::ring::any::AnyRing;
 use tapehead::ring::poll::PollRing;
 use tapehead::ring::uring::UringRing;
+use tapehead::ring::{Completion, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
 use tapehead::rtp;
 use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed};
 use tapehead::shard::{Shard, ShardPlan};
-use tapehead::sys::memory::BlockPool;
+use tapehead::sys::clock;
+use tapehead::sys::memory::{BlockIx, BlockPool};
 
 /// Counts what the thread under test asks for.
 struct Counting;
@@ -158,4 +163,76 @@ fn on_io_uring() {
 #[test]
 fn on_poll() {
     takes_packets_without_allocating(21_100, |plan, _| PollRing::new(plan.ring()).unwrap());
+}
+
+const SOCKETS: u32 = 40;
+const TICK: Duration = Duration::from_millis(5);
+
+struct RingStage {
+    ring: AnyRing,
+    blocks: BlockPool,
+    ports: Vec<SocketAddr>,
+    _folder: tempfile::TempDir,
+}
+
+/// A ring alone: sockets bound, a file open, buffers fewer than the datagrams of a round.
+fn stage(choice: RingChoice) -> RingStage {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let blocks = BlockPool::new(4).unwrap();
+    let plan = RingPlan { sockets_max: SOCKETS, files_max: 1, receive_buffers: 64 };
+    let mut ring = AnyRing::start(choice, plan, &blocks).unwrap();
+    let at = "127.0.0.1:0".parse().unwrap();
+    (0..SOCKETS).for_each(|socket| ring.submit(Op::Bind { socket: SocketIx(socket), at }, &blocks).unwrap());
+    ring.submit(Op::Create { file: FileIx(0), path: folder.path().join("a") }, &blocks).unwrap();
+    let (mut ports, mut created) = (Vec::new(), false);
+    while !created {
+        ring.drain(clock::mono() + TICK, &mut |_, completion| match completion {
+            Completion::Bound { result, .. } => ports.push(result.unwrap()),
+            Completion::Created { result, .. } => created = result == Ok(()),
+            other => panic!("{other:?}"),
+        });
+    }
+    RingStage { ring, blocks, ports, _folder: folder }
+}
+
+/// Three datagrams to each socket, and a write; how often the buffers ran out.
+fn round(stage: &mut RingStage, peer: &UdpSocket, block: BlockIx) -> usize {
+    for _ in 0..3 {
+        stage.ports.iter().for_each(|at| assert_eq!(peer.send_to(&[7; 172], at).unwrap(), 172));
+    }
+    let len = FRAME_BYTES as u32;
+    stage.ring.submit(Op::Write { file: FileIx(0), offset: 0, block, start: 0, len }, &stage.blocks).unwrap();
+    let (mut received, mut written, mut no_buffers) = (0, 0, 0);
+    while received < SOCKETS as usize * 3 || written == 0 {
+        stage.ring.drain(clock::mono() + TICK, &mut |_, completion| match completion {
+            Completion::Received { .. } => received += 1,
+            Completion::Written { result, .. } => written += usize::from(result == Ok(len)),
+            Completion::Trouble(Trouble::NoBuffers) => no_buffers += 1,
+            other => panic!("{other:?}"),
+        });
+    }
+    no_buffers
+}
+
+fn a_ring_does_not_allocate(choice: RingChoice) -> usize {
+    let mut stage = stage(choice);
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let block = stage.blocks.acquire().unwrap();
+    let mut no_buffers = 0;
+    let before = ASKED.get();
+    for _ in 0..50 {
+        no_buffers += round(&mut stage, &peer, block);
+    }
+    assert_eq!(ASKED.get() - before, 0, "allocations while receiving 6,000 datagrams and writing 50 frames");
+    no_buffers
+}
+
+#[test]
+fn io_uring_receives_and_writes_without_allocating_even_short_of_buffers() {
+    assert!(a_ring_does_not_allocate(RingChoice::IoUring) > 0, "the buffers were to run out");
+}
+
+#[test]
+fn poll_receives_and_writes_without_allocating() {
+    a_ring_does_not_allocate(RingChoice::Poll);
 }
