@@ -394,6 +394,23 @@ fn a_reinvite_moves_the_target_and_an_older_number_is_out_of_order() {
 }
 
 #[test]
+fn an_invite_out_of_turn_is_refused_and_leaves_the_one_under_way_alone() {
+    let mut recorder = Recorder::new();
+    let (_, request) = recorder.ring(&invite(1));
+    recorder.endpoint.respond(Mono(0), request, Answer::new(183, "Session Progress")).unwrap();
+    let tag = recorder.drain().0[0].to().tag().to_owned();
+    assert_eq!(recorder.codes(&inside("INVITE", 2, &tag)), [500]);
+    assert_eq!(recorder.accept(request), tag);
+    recorder.feed(&inside("ACK", 1, &tag));
+
+    let (_, events) = recorder.feed(&inside("INVITE", 3, &tag));
+    let [Event::Reinvite { .. }] = events[..] else { panic!("{events:?}") };
+    assert_eq!(recorder.codes(&inside("INVITE", 4, &tag)), [500]);
+    let (sent, _) = recorder.feed(&inside("BYE", 5, &tag));
+    assert_eq!(sent.iter().map(|m| name(m.bytes())).collect::<Vec<_>>(), ["200 BYE", "487 INVITE"]);
+}
+
+#[test]
 fn requests_inside_are_the_owners_and_foreign_methods_do_not_end_the_call() {
     let mut recorder = Recorder::new();
     let (dialog, tag) = recorder.call();

@@ -114,7 +114,6 @@ impl Endpoint {
         if dialog.ending && *message.method() != Method::Bye {
             return self.refuse(now, request, Answer::new(481, "Dialog Is Ending"));
         }
-        self.bind(request, id);
         match message.method() {
             Method::Invite => self.on_reinvite(now, id, request, message),
             Method::Bye => self.on_bye(now, id, request, message),
@@ -122,6 +121,7 @@ impl Endpoint {
             // We never send a reliable provisional response, so there is none to acknowledge (RFC 3262 section 3).
             Method::Prack => self.refuse(now, request, Answer::new(481, "No Such Provisional Response")),
             Method::Update | Method::Info | Method::Message | Method::Notify => {
+                self.bind(request, id);
                 self.event(Event::InDialog { dialog: id, request, message: Box::new(message) });
             }
             _ => self.refuse(now, request, not_implemented()),
@@ -143,6 +143,7 @@ impl Endpoint {
             );
         }
         dialog.invite_in = Some(request);
+        self.bind(request, id);
         self.answer(now, request, Answer::new(100, "Trying"));
         self.event(Event::Reinvite { dialog: id, request, message: Box::new(message) });
     }
@@ -216,6 +217,7 @@ impl Endpoint {
         self.answer(now, request, answer);
     }
 
+    /// Makes the dialog feel the answer to this request. Those refused out of turn must not be felt.
     fn bind(&mut self, request: RequestId, dialog: DialogId) {
         if let Some(transaction) = self.server.transaction(request) {
             transaction.dialog = Some(dialog);
@@ -226,58 +228,59 @@ impl Endpoint {
     fn answer(&mut self, now: Mono, request: RequestId, answer: Answer) {
         let Some(transaction) = self.server.transaction(request) else { return };
         let (method, reply, peer) = (transaction.method.clone(), transaction.reply.clone(), transaction.peer);
-        let (id, cseq, contact) = (transaction.dialog, transaction.cseq, transaction.contact.clone());
-        let tag = id.and_then(|id| self.dialogs.dialog(id)).map(|dialog| dialog.local_tag.clone());
+        let (dialog, cseq, contact) = (transaction.dialog, transaction.cseq, transaction.contact.clone());
+        let code = answer.code;
+        let tag = dialog.and_then(|id| self.dialogs.dialog(id)).map(|dialog| dialog.local_tag.clone());
         let tag = tag.unwrap_or_else(|| self.tag());
-        let mut builder = self.response(&reply, &Answer { body: None, ..answer.clone() }, &tag);
-        let success = (200..300).contains(&answer.code);
-        let opens = matches!(method, Method::Invite | Method::Update);
-        if (success || (101..200).contains(&answer.code)) && opens {
-            builder = builder.header("Contact", self.contact(&peer));
-        }
-        if success && (opens || method == Method::Options) {
-            builder = Endpoint::with_capabilities(builder);
-        }
-        if let Some((content_type, body)) = answer.body {
-            builder = builder.body(&content_type, body);
-        }
-        let Some(again) = self.server.respond(now, request, answer.code, builder.finish().into()) else {
-            return;
-        };
+        let bytes = self.compose(&reply, &method, &peer, answer, &tag).into();
+        let Some(again) = self.server.respond(now, request, code, bytes) else { return };
         self.send(again.clone());
-        if let (true, Some(id)) = (answer.code >= 200, id) {
-            self.settle(
-                id,
-                &method,
-                success,
-                contact,
-                Unacked { cseq, again, resend: Resend::until_life(now, T2) },
-            );
+        match dialog.filter(|_| code >= 200) {
+            Some(id) if (200..300).contains(&code) => {
+                let unacked = Unacked { cseq, again, resend: Resend::until_life(now, T2) };
+                self.accepted(id, &method, contact, unacked);
+            }
+            Some(id) if method == Method::Invite => self.rejected(id),
+            _ => {}
         }
     }
 
-    /// What a final answer of ours means for its dialog.
-    fn settle(
-        &mut self,
-        id: DialogId,
-        method: &Method,
-        success: bool,
-        contact: Option<String>,
-        unacked: Unacked,
-    ) {
+    /// Adds what a response to this method says about us.
+    fn compose(&self, reply: &Reply, method: &Method, peer: &Peer, mut answer: Answer, tag: &str) -> Vec<u8> {
+        let body = answer.body.take();
+        let mut builder = self.response(reply, &answer, tag);
+        let opens = matches!(method, Method::Invite | Method::Update);
+        if opens && (101..300).contains(&answer.code) {
+            builder = builder.header("Contact", self.contact(peer));
+        }
+        if (opens || *method == Method::Options) && (200..300).contains(&answer.code) {
+            builder = Endpoint::with_capabilities(builder);
+        }
+        match body {
+            Some((content_type, body)) => builder.body(&content_type, body).finish(),
+            None => builder.finish(),
+        }
+    }
+
+    /// We said 2xx inside of a dialog or to make one.
+    fn accepted(&mut self, id: DialogId, method: &Method, contact: Option<String>, unacked: Unacked) {
         let Some(dialog) = self.dialogs.dialog(id) else { return };
-        if success && matches!(method, Method::Invite | Method::Update) {
+        if let (Method::Invite | Method::Update, Some(contact)) = (method, contact) {
             // Target refresh (RFC 3261 section 12.2.2).
-            dialog.target = contact.unwrap_or_else(|| dialog.target.clone());
+            dialog.target = contact;
         }
-        if *method != Method::Invite {
-            return;
-        }
-        dialog.invite_in = None;
-        if success {
+        if *method == Method::Invite {
+            dialog.invite_in = None;
             dialog.confirmed = true;
             self.dialogs.set_unacked(id, Some(unacked));
-        } else if !dialog.confirmed {
+        }
+    }
+
+    /// We said no to an INVITE: the end of a dialog that had not begun, and of nothing else.
+    fn rejected(&mut self, id: DialogId) {
+        let Some(dialog) = self.dialogs.dialog(id) else { return };
+        dialog.invite_in = None;
+        if !dialog.confirmed {
             self.dialogs.remove(id);
         }
     }
