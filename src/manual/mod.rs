@@ -2,12 +2,11 @@
 //!
 //! - [`life_of_a_packet`]: from the wire to the sealed frame
 //! - [`life_of_a_call`]: from INVITE to a recording that is complete
+//! - [`sealed_format`]: what a recording is, byte by byte, for whoever has to open one without us
 //! - [`failure_model`]: what may break, what it costs, and where it is written down
 //! - [`operating`]: installing, configuring, watching, recovering
 //! - [`proving`]: what `./check` proves, and how to add to it
 //! - [`glossary`]: the words
-//!
-//! The sealed format is described where it is implemented: [`crate::seal`].
 
 pub mod failure_model;
 pub mod glossary;
@@ -15,3 +14,4 @@ pub mod life_of_a_call;
 pub mod life_of_a_packet;
 pub mod operating;
 pub mod proving;
+pub mod sealed_format;

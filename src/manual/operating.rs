@@ -31,7 +31,7 @@
 //!   recordings/active/<recording>/                      running, or left by a crash
 //! ```
 //!
-//! - `tapehead verify PATH...`: hashes and structure without a key, every frame with it. Exit code 1 if anything is wrong, named by file and frame.
+//! - `tapehead verify PATH...`: names, sizes and block 0 without a key; with it every frame, hash and number. Exit code 1 if anything is wrong, named by file and frame.
 //! - `tapehead export FILE -o out.wav`: opens one. Exit code 3 if part of it was damaged: what was good is there.
 //! - `tapehead keys export FILE`: a Tink keyset for this one recording; any Tink library opens the rest of the file from byte 4,096 on with it.
 //! - `tapehead recover`: what a start does anyway, for a folder whose recorder is gone.
