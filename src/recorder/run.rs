@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
@@ -253,9 +252,19 @@ impl ControlLoop {
 
     /// Goes on with stopping as far as it can.
     fn advance(&mut self) {
+        loop {
+            let stage = self.next_stage();
+            if stage == self.stage {
+                return;
+            }
+            self.stage = stage;
+        }
+    }
+
+    fn next_stage(&mut self) -> Stage {
         let now = now();
         let idle = self.control.calls() == 0;
-        self.stage = match self.stage {
+        match self.stage {
             Stage::Draining(until) if idle || now.mono >= until => {
                 self.control.close_all(now);
                 self.settle();
@@ -267,7 +276,7 @@ impl ControlLoop {
                 Stage::Ending(self.start.shards.len())
             }
             same => same,
-        };
+        }
     }
 }
 
@@ -285,5 +294,3 @@ fn say(log: &Log) {
         Severity::Error => tracing::error!(recording, "{text}"),
     }
 }
-
-const _: () = assert!(WORLD_INTERVAL.as_millis() >= Duration::from_millis(100).as_millis());
