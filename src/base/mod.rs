@@ -4,6 +4,7 @@
 
 mod id;
 mod instant;
+pub mod planted;
 mod prng;
 mod redacted;
 

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use super::{Cause, Interval};
+use crate::base::planted::{Bug, planted};
 use crate::limits::INTERVALS_PENDING_MAX;
 
 /// The young gaps of one track.
@@ -61,7 +62,8 @@ impl Gaps {
 
     /// Hands a stretch to the control core.
     pub(super) fn settle(&mut self, interval: Interval) {
-        if interval.samples() > 0 {
+        let forgotten = planted(Bug::IntervalForgotten) && interval.cause == Cause::Loss;
+        if interval.samples() > 0 && !forgotten {
             push(&mut self.settled, interval);
         }
     }

@@ -11,6 +11,7 @@
 
 use std::collections::VecDeque;
 
+use crate::base::planted::{Bug, planted};
 use crate::limits::{BLOCK_FRAMES, CALL_BLOCKS_MAX, FRAME_PLAIN_BYTES};
 use crate::media::{ALAW_TO_LINEAR, MULAW_TO_LINEAR, SampleFormat, Track};
 use crate::seal::FrameSealer;
@@ -113,7 +114,12 @@ impl Window {
         payload: &[u8],
     ) -> Outcome {
         let mut outcome = Outcome::default();
-        let open_from = self.open_from() as i64;
+        let mut open_from = self.open_from() as i64;
+        if planted(Bug::LateOverSealed) && self.sealed > 0 {
+            open_from -= self.layout.frame_samples as i64;
+        }
+        let swapped = planted(Bug::ChannelSwapped) && self.layout.channels == 2 && position % 64 == 0;
+        let track = if swapped { 1 - track } else { track };
         let skip = (open_from - position).clamp(0, payload.len() as i64);
         outcome.late = skip as u64;
         let mut rest = &payload[skip as usize..];

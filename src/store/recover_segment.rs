@@ -17,6 +17,7 @@ use super::disk::Disk;
 use super::finalise::{At, StoreError};
 use super::names::*;
 use super::sealed_file::{OpenError, OpenedFile, SealedFile, offset_of};
+use crate::base::planted::{Bug, planted};
 use crate::keys::KeyProvider;
 use crate::limits::*;
 use crate::recording::wav;
@@ -71,6 +72,11 @@ fn close(
         return Err(StoreError::Open(part.to_owned(), OpenError::NoStream));
     };
     let sealer = FrameSealer::new(key, &seed, &block0.associated_data());
+    if planted(Bug::RecoverySealsTornFrame) {
+        let mut torn = [0; FRAME_BYTES];
+        sealer.seal(end.frames + 1, false, &mut torn);
+        disk.write(part, offset_of(end.frames + 1), &torn).at(part)?;
+    }
     let mut tag = [0; TAG_BYTES];
     sealer.seal(end.frames + 1, true, &mut tag);
     disk.write(part, offset_of(end.frames + 1), &tag).at(part)?;

@@ -9,6 +9,7 @@
 
 use super::{Flight, Segment, Step};
 use crate::base::Mono;
+use crate::base::planted::{Bug, planted};
 use crate::limits::*;
 use crate::media::SAMPLE_RATE;
 use crate::recording::wav;
@@ -38,7 +39,12 @@ impl Segment {
         let Some((step, op)) = self.next_op(now_position, io) else { return };
         let flight = match op {
             Op::Write { block, start, len, .. } => {
-                io.blocks.lock(block, start, len);
+                if planted(Bug::BlockReleasedEarly) && step == Step::Frames {
+                    let frames = self.written + len / FRAME_BYTES as u32;
+                    self.window.iter_mut().for_each(|window| window.release_below(frames, io.blocks));
+                } else {
+                    io.blocks.lock(block, start, len);
+                }
                 Some(Flight { block, start, len })
             }
             _ => None,
@@ -87,7 +93,7 @@ impl Segment {
         let oldest = self.start + u64::from(self.written) * window.layout.frame_samples;
         let age_then = now_position.saturating_sub(oldest) + window.layout.frame_samples;
         let budget = (LOSS_AT_CRASH_MAX.as_millis() - LOSS_AT_CRASH_MARGIN.as_millis()) as u64 * 8;
-        if until < block_end && age_then <= budget && !complete {
+        if until < block_end && (age_then <= budget || planted(Bug::WrittenTooLate)) && !complete {
             return None;
         }
         if !self.block0_written {
@@ -118,6 +124,9 @@ impl Segment {
         let frame0 = io.blocks.frame_mut(block, TAIL_FRAME0);
         frame0.fill(0);
         frame0[..STREAM_HEADER_BYTES].copy_from_slice(&header);
+        if planted(Bug::HeadSealedEarly) {
+            output.sealer.seal(0, false, &mut frame0[STREAM_HEADER_BYTES..]);
+        }
         self.put_block0(block, io);
         Some((Step::Block0, self.write(block, TAIL_BLOCK0, 2, 0)))
     }
@@ -251,11 +260,22 @@ impl Segment {
                 }
             }
             Err(errno) => {
+                if let (true, Some(flight)) = (planted(Bug::SealedAgainOnRetry), flight) {
+                    self.seal_again(step, flight, io);
+                }
                 io.stats.write_errors += 1;
                 self.failure = Some(errno);
                 self.failing_since.get_or_insert(io.now);
                 self.retry_at = io.now + WRITE_RETRY;
             }
+        }
+    }
+
+    /// What [`Bug::SealedAgainOnRetry`] does.
+    fn seal_again(&mut self, step: Step, flight: Flight, io: &mut Io<'_>) {
+        if let (Step::Frames, Some(output)) = (step, &self.output) {
+            let frame = io.blocks.frame_mut(flight.block, flight.start as usize / FRAME_BYTES);
+            output.sealer.seal(self.written + 1, false, frame);
         }
     }
 
@@ -294,6 +314,8 @@ impl Segment {
                 }
             }
             Step::Final => self.next = Step::Truncate,
+            Step::Truncate if planted(Bug::RenamedBeforeSync) => self.next = Step::Head,
+            Step::Head if planted(Bug::RenamedBeforeSync) => self.next = Step::Rename,
             Step::Truncate => self.next = Step::SyncFrames,
             Step::SyncFrames => self.next = Step::Head,
             Step::Head => self.next = Step::SyncHead,
@@ -307,7 +329,7 @@ impl Segment {
         if let Some(window) = &mut self.window {
             window.release_all(io.blocks);
         }
-        if let Some(block) = self.tail.take() {
+        if let Some(block) = self.tail.take().filter(|_| !planted(Bug::BlockLeaked)) {
             io.blocks.release(block);
         }
         self.done = true;
