@@ -50,11 +50,8 @@ pub struct Args {
 pub fn run(args: Args) -> ExitCode {
     match demonstrate(&args) {
         Ok(report) => {
-            if args.json {
-                println!("{}", serde_json::json!(report));
-            } else {
-                println!("{report}");
-            }
+            let said = if args.json { serde_json::json!(report).to_string() } else { report.to_string() };
+            print_line(&said);
             if report.ok { Exit::Ok.into() } else { Exit::Failed.into() }
         }
         Err(why) => {
@@ -133,8 +130,13 @@ fn first(addresses: &[SocketAddr]) -> Result<SocketAddr, &'static str> {
 
 fn say(args: &Args, what: &str) {
     if !args.json {
-        println!("{what}");
+        print_line(what);
     }
+}
+
+/// A reader that has seen enough and closed the pipe is no error.
+fn print_line(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn place(udp: SocketAddr, tcp: SocketAddr, seed: u64) -> Result<Vec<Running>, Box<dyn Error>> {

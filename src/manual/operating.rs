@@ -10,8 +10,9 @@
 //! # What the machine should give
 //!
 //! - **io_uring.** Linux 6.1 or later. Where it is refused (seccomp in containers, `kernel.io_uring_disabled`) the `poll` ring takes over with a
-//!   warning and costs about four times the CPU per packet; `ring = "io_uring"` makes that an error instead.
-//! - **Locked memory.** Ring memory counts against RLIMIT_MEMLOCK. 8 MiB are enough for a few hundred calls; for thousands set
+//!   warning and costs about half as much CPU again per packet; `ring = "io_uring"` makes that an error instead.
+//! - **Locked memory.** Ring memory and registered blocks (48 KiB per call) count against RLIMIT_MEMLOCK. Where the limit is smaller, 8 MiB for
+//!   an ordinary user, blocks are written without being registered, with a warning that names both figures: set
 //!   `LimitMEMLOCK=infinity` in the unit.
 //! - **Open files.** Four sockets and a file per two-track call: `LimitNOFILE=1048576`.
 //! - **Ports.** Put the RTP range into `net.ipv4.ip_local_reserved_ports`, or an outgoing connection may sit on one of them.
@@ -21,7 +22,8 @@
 //! # Keys
 //!
 //! The master key (`keys.master_file`) wraps the data key of each recording. It is created with mode 0600 on first start. **Without it no recording
-//! can be opened**: keep a copy, and keep it away from the recordings. While it can't be read, calls are answered 503.
+//! can be opened**: keep a copy, and keep it away from the recordings. If it can't be read, or others may read it,
+//! `serve` does not start and says why.
 //!
 //! # Looking at recordings
 //!
@@ -32,7 +34,7 @@
 //! ```
 //!
 //! - `tapehead verify PATH...`: names, sizes and block 0 without a key; with it every frame, hash and number. Exit code 1 if anything is wrong, named by file and frame.
-//! - `tapehead export FILE -o out.wav`: opens one. Exit code 3 if part of it was damaged: what was good is there.
+//! - `tapehead export FILE -o out.wav`: opens one, given as its folder, manifest or segment. Exit code 3 if part of it was damaged: what was good is there.
 //! - `tapehead keys export FILE`: a Tink keyset for this one recording; any Tink library opens the rest of the file from byte 4,096 on with it.
 //! - `tapehead recover`: what a start does anyway, for a folder whose recorder is gone.
 //!

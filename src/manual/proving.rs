@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | unit and property tests, beside the code | each core, alone | in the module's `tests` |
 //! | `src/tidy.rs` | layers, banned calls, file headers, lengths | one line in a table |
-//! | `src/ring/conformance*` | that all rings behave alike | one step in the script |
+//! | `src/ring/conformance_tests.rs` | that all rings behave alike | one step in the script |
 //! | the simulator, [`crate::sim`] | whole shards under loss, full disks, crashes, from a seed | a fault, a checker, a planted bug |
 //! | `tests/`, end to end | the real binary on real sockets: configuration, calls, hold, errors, shutdown | a test named as a sentence |
 //! | `tests/sipp.rs` with `sipp-scenarios/` | that a client that is not ours is recorded, tone by tone | a scenario |
