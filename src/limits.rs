@@ -26,6 +26,8 @@ pub const SEGMENT_FRAMES_MAX: u32 = (u32::MAX as u64 / FRAME_PLAIN_BYTES as u64)
 
 /// A master key file is three short lines; a longer one is something else.
 pub const MASTER_KEY_FILE_BYTES_MAX: usize = 1024;
+/// Longest manifest that is read: the metadata escaped six times over, the intervals, the segments, and room.
+pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Folders are searched for recordings so deep: the day's three, the recording's, and room for a tenant's and a site's above.
 pub const FOLDER_DEPTH_MAX: usize = 8;
 /// A gap between two segments longer than this is not written out as silence: a week.
@@ -183,6 +185,10 @@ pub const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 const _: () = {
     assert!(FRAME0_PLAIN_BYTES == 4040);
     assert!(FRAME_PLAIN_BYTES == 4080);
+    assert!(
+        MANIFEST_BYTES_MAX as usize
+            > 6 * METADATA_BYTES_MAX + 150 * INTERVALS_MAX + 300 * SEGMENTS_MAX as usize + (16 << 20)
+    );
     assert!(BLOCK0_BYTES == FRAME_BYTES, "block 0 and a frame are both one disk block");
     assert!(
         FRAME0_PLAIN_BYTES as u64 + SEGMENT_FRAMES_MAX as u64 * FRAME_PLAIN_BYTES as u64 <= u32::MAX as u64

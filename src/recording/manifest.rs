@@ -290,6 +290,8 @@ pub enum ManifestError {
     Malformed(String),
     /// Written by a version that this program does not know.
     UnknownVersion(u32),
+    /// Longer than any manifest of ours: in bytes.
+    TooLong(u64),
     /// More segments than a recording can have.
     TooManySegments(usize),
 }
@@ -301,6 +303,7 @@ impl std::fmt::Display for ManifestError {
             ManifestError::UnknownVersion(version) => {
                 write!(f, "version {version} of the manifest, this program knows {VERSION}: use a newer one")
             }
+            ManifestError::TooLong(bytes) => write!(f, "{bytes} bytes are no manifest of ours"),
             ManifestError::TooManySegments(count) => {
                 write!(f, "{count} segments, at most {SEGMENTS_MAX} are allowed")
             }

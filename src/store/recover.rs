@@ -74,7 +74,7 @@ pub fn recover_recording(
     let mut outcome =
         RecoveredRecording { folder: None, mended: 0, samples: 0, lost_ms_max: 0, notes: Vec::new() };
     mend_files(disk, folder, keys, &mut outcome)?;
-    let blocks = closed_segments(disk, folder)?;
+    let blocks = closed_segments(disk, folder, &mut outcome)?;
     let found = checkpoint_of(disk, folder, keys, &mut outcome)?;
     let Some(like) = blocks.values().next().cloned().or(found.as_ref().map(|(block0, _)| block0.clone()))
     else {
@@ -128,16 +128,23 @@ fn mend_files(
     Ok(())
 }
 
-/// Block 0 of each segment, by number.
-fn closed_segments(disk: &dyn Disk, folder: &Path) -> Result<BTreeMap<SegmentNumber, Block0>, StoreError> {
+/// Block 0 of each segment, by number. One that can't be read is left where it is: `verify` will name it, and the rest is not held up by it.
+fn closed_segments(
+    disk: &dyn Disk,
+    folder: &Path,
+    outcome: &mut RecoveredRecording,
+) -> Result<BTreeMap<SegmentNumber, Block0>, StoreError> {
     let mut blocks = BTreeMap::new();
     for entry in disk.list(folder).at(folder)? {
         if !entry.name.ends_with(PART)
             && let Some(number) = segment_number(&entry.name)
         {
             let path = folder.join(&entry.name);
-            let sealed = SealedFile::open(disk, &path).map_err(|why| StoreError::Open(path, why))?;
-            blocks.insert(number, sealed.block0);
+            match SealedFile::open(disk, &path) {
+                Ok(sealed) => drop(blocks.insert(number, sealed.block0)),
+                Err(OpenError::Io(why)) => return Err(StoreError::Io(path, why)),
+                Err(why) => outcome.notes.push(format!("{} can't be read: {why}", entry.name)),
+            }
         }
     }
     Ok(blocks)

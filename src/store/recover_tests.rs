@@ -107,6 +107,18 @@ fn a_file_without_content_is_removed_and_one_that_nothing_can_open_is_set_aside(
 }
 
 #[test]
+fn a_closed_segment_that_cannot_be_read_does_not_hold_up_the_others() {
+    let fixture = Fixture::new();
+    let first = fixture.segment(1, 0, 4000);
+    fixture.open_segment(2, 4000, 2, &[]);
+    fixture.disk.write(&first, 0, b"?").unwrap();
+    let outcome = fixture.recover().unwrap();
+    assert!(outcome.notes.iter().any(|note| note.contains("0001.tape can't be read")), "{outcome:?}");
+    let manifest = manifest(&fixture, &outcome.folder.unwrap());
+    assert_eq!(manifest.segments.iter().map(|entry| entry.number).collect::<Vec<_>>(), [2]);
+}
+
+#[test]
 fn an_empty_folder_is_removed() {
     let fixture = Fixture::new();
     let folder = active_folder(&fixture.root, fixture.recording);

@@ -222,7 +222,7 @@ impl OpenedFile<'_> {
     }
 }
 
-/// Reads the manifest in the file at `path` with what `keys` can unwrap. Large ones are bounded by what a manifest may hold.
+/// Reads the manifest in the file at `path` with what `keys` can unwrap. At most [`MANIFEST_BYTES_MAX`].
 pub fn read_manifest(disk: &dyn Disk, path: &Path, keys: &dyn KeyProvider) -> Result<Manifest, OpenError> {
     let file = SealedFile::open(disk, path)?.unlock(keys)?;
     if file.sealed.block0.kind != Kind::Manifest {
@@ -232,6 +232,9 @@ pub fn read_manifest(disk: &dyn Disk, path: &Path, keys: &dyn KeyProvider) -> Re
     // Block 0 is not authenticated: what it says of the length is believed only as far as the file goes.
     if frames > file.sealed.whole_frames() || !file.has_final_frame(frames)? {
         return Err(OpenError::Damaged(frames.saturating_add(1)));
+    }
+    if file.plain_bytes() > MANIFEST_BYTES_MAX {
+        return Err(OpenError::Manifest(ManifestError::TooLong(file.plain_bytes())));
     }
     let mut json = vec![0; file.plain_bytes() as usize];
     match file.read(0, &mut json) {
