@@ -19,9 +19,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts a request.
+    /// Starts a request. Blanks in the URI, which would tear the request line, are escaped.
     pub fn request(method: &Method, uri: &str) -> Builder {
-        Builder { head: format!("{method} {} SIP/2.0\r\n", one_line(uri)), body: Vec::new() }
+        let uri = uri.split(|c: char| c.is_whitespace() || c.is_control()).collect::<Vec<_>>().join("%20");
+        Builder { head: format!("{method} {uri} SIP/2.0\r\n"), body: Vec::new() }
     }
 
     /// Starts a response; for one to a request at hand see [`Reply`].

@@ -21,7 +21,7 @@ use super::endpoint::{ALLOW, Endpoint};
 use super::event::{Answer, DialogId, Event, Gone};
 use super::message::Message;
 use super::method::Method;
-use super::outbound::{Outbound, OutboundId, Receipt};
+use super::outbound::{Outbound, OutboundId, Receipt, Request};
 use super::peer::Peer;
 use crate::base::Mono;
 
@@ -122,7 +122,7 @@ impl Endpoint {
         headers: Vec<(String, String)>,
         body: Option<(String, Vec<u8>)>,
     ) {
-        let contact = contact(&self.config, &hop.0);
+        let (contact, offered) = (contact(&self.config, &hop.0), body.is_some());
         let extend = |builder: Builder| {
             let builder = builder.header("Contact", contact).header("Allow", ALLOW).headers(headers);
             match body {
@@ -130,10 +130,9 @@ impl Endpoint {
                 None => builder,
             }
         };
-        if let Some(outbound) = self.request(now, id, hop, &Method::Invite, extend)
-            && let Some(dialog) = self.dialogs.dialog(id)
-        {
-            dialog.invite_out = Some(outbound);
+        let outbound = self.request(now, id, hop, &Method::Invite, offered, extend);
+        if let Some(dialog) = self.dialogs.dialog(id) {
+            dialog.invite_out = outbound;
         }
     }
 
@@ -144,15 +143,15 @@ impl Endpoint {
         id: DialogId,
         hop: Hop,
         method: &Method,
+        offered: bool,
         extend: impl FnOnce(Builder) -> Builder,
     ) -> Option<OutboundId> {
         let branch = self.branch();
         let dialog = self.dialogs.dialog(id)?;
         let cseq = dialog.next_cseq();
-        let builder = dialog.request(method, cseq, &branch, hop.0, &self.config);
-        // Our own writing reads back; if it ever did not, nothing would be sent and the peer would see silence.
-        let request = Message::parse_datagram(&extend(builder).finish()).ok()?;
-        let (outbound, again) = self.outbounds.start(now, &request, id, hop);
+        let bytes = extend(dialog.request(method, cseq, &branch, hop.0, &self.config)).finish();
+        let request = Request { method: method.clone(), branch, cseq, offered, bytes };
+        let (outbound, again) = self.outbounds.start(now, request, id, hop);
         self.send(again);
         Some(outbound)
     }
@@ -181,14 +180,12 @@ impl Endpoint {
     pub fn cancel(&mut self, now: Mono, id: DialogId) -> Result<(), Gone> {
         let dialog = self.dialogs.dialog(id).ok_or(Gone)?;
         let invite = dialog.invite_out.ok_or(Gone)?;
-        let (bytes, hop, provisional) = self.outbounds.open(invite).ok_or(Gone)?;
-        if !provisional {
-            // Nothing may be cancelled before the peer has said anything.
+        let (cancel, hop, allowed) = self.outbounds.cancel(invite).ok_or(Gone)?;
+        if !allowed {
             dialog.leaving = true;
             return Ok(());
         }
-        let Some(cancel) = cancel_of(bytes) else { return Err(Gone) };
-        let (_, again) = self.outbounds.start(now, &cancel, id, hop);
+        let (_, again) = self.outbounds.start(now, cancel, id, hop);
         self.send(again);
         Ok(())
     }
@@ -213,7 +210,7 @@ impl Endpoint {
         }
         dialog.ending = true;
         let hop = dialog.next_hop();
-        self.request(now, id, hop, &Method::Bye, |builder| builder);
+        self.request(now, id, hop, &Method::Bye, false, |builder| builder);
         Ok(())
     }
 
@@ -230,7 +227,7 @@ impl Endpoint {
             Receipt::Stray => self.stray(),
             Receipt::Repeated(again) => again.into_iter().for_each(|again| self.send(again)),
             Receipt::Failure(id, ack) => {
-                self.send(ack);
+                ack.into_iter().for_each(|ack| self.send(ack));
                 if let Some(id) = self.outbounds.transaction(id).map(|outbound| outbound.dialog) {
                     self.on_refused(id, code, Some(message));
                 }
@@ -302,15 +299,4 @@ impl Endpoint {
             _ => {}
         }
     }
-}
-
-/// The CANCEL of an INVITE: the same Via, request-URI, From, To, Call-ID and number (RFC 3261 section 9.1).
-fn cancel_of(invite: &[u8]) -> Option<Message> {
-    let invite = Message::parse_datagram(invite).ok()?;
-    let mut builder = Builder::request(&Method::Cancel, invite.uri()?.as_str());
-    for name in ["Via", "Route", "Max-Forwards", "From", "To", "Call-ID"] {
-        builder = builder.headers(invite.headers(name).map(|value| (name, value.into_owned())));
-    }
-    let builder = builder.header("CSeq", format_args!("{} CANCEL", invite.cseq().number));
-    Message::parse_datagram(&builder.finish()).ok()
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::builder::Builder;
 use super::dialog::Hop;
 use super::event::DialogId;
-use super::message::Message;
+use super::header::Head;
+use super::message::{Message, Start};
 use super::method::Method;
 use super::server::Again;
 use super::timers::{Due, LIFE, Resend, T2, T4, Timers};
@@ -32,6 +33,15 @@ enum State {
     Accepted,
 }
 
+/// A request of ours to send.
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    pub(crate) branch: String,
+    pub(crate) cseq: u32,
+    pub(crate) offered: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// Our own request on its way.
 pub(crate) struct Outbound {
     pub(crate) method: Method,
@@ -39,11 +49,12 @@ pub(crate) struct Outbound {
     pub(crate) cseq: u32,
     /// Whether the request had a body: an INVITE without one leaves the answer to our ACK.
     pub(crate) offered: bool,
-    key: String,
+    branch: String,
     hop: Hop,
     state: State,
-    /// The request, or the ACK once a failure has come.
     bytes: Arc<[u8]>,
+    /// To an INVITE that has failed.
+    ack: Option<Arc<[u8]>>,
     resend: Resend,
 }
 
@@ -52,7 +63,7 @@ pub(crate) enum Receipt {
     /// For the owner of the request.
     Response(OutboundId),
     /// A final failure to an INVITE: for the owner, and the ACK to send.
-    Failure(OutboundId, Again),
+    Failure(OutboundId, Option<Again>),
     /// Seen before; the ACK to send again, if any.
     Repeated(Option<Again>),
     /// Belongs to nothing here.
@@ -72,35 +83,25 @@ impl Outbounds {
         Outbounds { transactions: HashMap::new(), keys: HashMap::new(), timers: Timers::new(), next: 0 }
     }
 
-    /// Starts a transaction for `bytes`, a request of ours, and gives back what to send.
+    /// Starts a transaction and gives back what to send.
     pub(crate) fn start(
         &mut self,
         now: Mono,
-        request: &Message,
+        request: Request,
         dialog: DialogId,
         hop: Hop,
     ) -> (OutboundId, Again) {
         let id = OutboundId(self.next);
         self.next += 1;
-        let method = request.method().clone();
+        let Request { method, branch, cseq, offered, bytes } = request;
         // Timers A and B, or E and F.
         let resend = Resend::until_life(now, if method == Method::Invite { LIFE } else { T2 });
         let resend = if hop.0.transport.is_reliable() { resend.quiet() } else { resend };
-        let key = key(request);
-        self.keys.insert(key.clone(), id);
+        self.keys.insert(key(&method, &branch), id);
         self.timers.set(id, resend.deadline());
-        let (cseq, offered, state) = (request.cseq().number, !request.body().is_empty(), State::Calling);
-        let transaction = Outbound {
-            method,
-            dialog,
-            cseq,
-            offered,
-            key,
-            hop,
-            state,
-            bytes: request.bytes().into(),
-            resend,
-        };
+        let (bytes, state) = (bytes.into(), State::Calling);
+        let transaction =
+            Outbound { method, dialog, cseq, offered, branch, hop, state, bytes, ack: None, resend };
         let again = transaction.again();
         self.transactions.insert(id, transaction);
         (id, again)
@@ -108,7 +109,9 @@ impl Outbounds {
 
     /// Matches a response (RFC 3261 section 17.1.3).
     pub(crate) fn receive(&mut self, now: Mono, response: &Message) -> Receipt {
-        let Some(id) = self.keys.get(&key(response)).copied() else { return Receipt::Stray };
+        let Some(id) = self.keys.get(&key(response.method(), response.via().branch())).copied() else {
+            return Receipt::Stray;
+        };
         let Some(transaction) = self.transactions.get_mut(&id) else { return Receipt::Stray };
         let receipt = transaction.receive(now, id, response);
         self.timers.set(id, transaction.resend.deadline());
@@ -119,11 +122,13 @@ impl Outbounds {
         self.transactions.get(&id)
     }
 
-    /// The request as it was sent, if no final response has come.
-    pub(crate) fn open(&self, id: OutboundId) -> Option<(&[u8], Hop, bool)> {
+    /// The CANCEL of an INVITE of ours and where it goes; `None` if a final response has come. False as long as nothing has,
+    /// for nothing may be cancelled then (RFC 3261 section 9.1).
+    pub(crate) fn cancel(&self, id: OutboundId) -> Option<(Request, Hop, bool)> {
         let transaction = self.transactions.get(&id)?;
         let open = matches!(transaction.state, State::Calling | State::Proceeding);
-        open.then_some((&*transaction.bytes, transaction.hop, transaction.state == State::Proceeding))
+        let request = cancel(&transaction.bytes, &transaction.branch, transaction.cseq).filter(|_| open)?;
+        Some((request, transaction.hop, transaction.state == State::Proceeding))
     }
 
     /// Runs what is due at `now`: something to send again, or the id of a request that got no answer.
@@ -138,7 +143,7 @@ impl Outbounds {
                     let unanswered = matches!(transaction.state, State::Calling | State::Proceeding);
                     self.timers.set(id, None);
                     let gone = self.transactions.remove(&id)?;
-                    self.keys.remove(&gone.key);
+                    self.keys.remove(&key(&gone.method, &gone.branch));
                     if unanswered {
                         return Some(Err(gone));
                     }
@@ -163,13 +168,17 @@ impl Outbound {
         (self.hop.0, self.hop.1, self.bytes.clone())
     }
 
+    fn ack_again(&self) -> Option<Again> {
+        self.ack.clone().map(|ack| (self.hop.0, self.hop.1, ack))
+    }
+
     fn receive(&mut self, now: Mono, id: OutboundId, response: &Message) -> Receipt {
         let code = response.code().unwrap_or(0);
         let invite = self.method == Method::Invite;
         match self.state {
             State::Accepted if (200..300).contains(&code) => Receipt::Response(id),
             State::Accepted => Receipt::Repeated(None),
-            State::Completed => Receipt::Repeated((invite && code >= 300).then(|| self.again())),
+            State::Completed => Receipt::Repeated(self.ack_again().filter(|_| code >= 300)),
             _ if code < 200 => {
                 self.state = State::Proceeding;
                 // An INVITE is silent now and waits, not for ever; anything else is sent each T2 until its end.
@@ -200,32 +209,37 @@ impl Outbound {
         if !invite {
             return Receipt::Response(id);
         }
-        if let Some(ack) = failure_ack(&self.bytes, response) {
-            self.bytes = ack.into();
-        }
-        Receipt::Failure(id, self.again())
+        self.ack = failure_ack(&self.bytes, self.cseq, response).map(Into::into);
+        Receipt::Failure(id, self.ack_again())
     }
 }
 
 /// The ACK to a final response other than 2xx (RFC 3261 section 17.1.1.3): the INVITE's Via, From, Call-ID, Route and CSeq
 /// number, the response's To.
-fn failure_ack(invite: &[u8], response: &Message) -> Option<Vec<u8>> {
-    let invite = Message::parse_datagram(invite).ok()?;
-    let uri = invite.uri()?.as_str().to_owned();
-    let repeated = |name: &'static str| {
-        invite.headers(name).map(move |value| (name, value.into_owned())).collect::<Vec<_>>()
-    };
-    let builder = Builder::request(&Method::Ack, &uri)
-        .headers(repeated("Via").into_iter().take(1))
-        .headers(repeated("Route"))
-        .header("Max-Forwards", 70)
-        .headers(repeated("From"))
+fn failure_ack(invite: &[u8], cseq: u32, response: &Message) -> Option<Vec<u8>> {
+    let builder = repeat(invite, &Method::Ack, &["Via", "Route", "From", "Call-ID"])?
         .header("To", response.header("To")?)
-        .header("Call-ID", invite.call_id())
-        .header("CSeq", format_args!("{} ACK", invite.cseq().number));
+        .header("Max-Forwards", 70)
+        .header("CSeq", format_args!("{cseq} ACK"));
     Some(builder.finish())
 }
 
-fn key(message: &Message) -> String {
-    format!("{} {}", message.method(), message.via().branch())
+/// The CANCEL of an INVITE: the same Via, request-URI, From, To, Call-ID and number (RFC 3261 section 9.1).
+fn cancel(invite: &[u8], branch: &str, cseq: u32) -> Option<Request> {
+    let bytes = repeat(invite, &Method::Cancel, &["Via", "Route", "Max-Forwards", "From", "To", "Call-ID"])?
+        .header("CSeq", format_args!("{cseq} CANCEL"))
+        .finish();
+    Some(Request { method: Method::Cancel, branch: branch.to_owned(), cseq, offered: false, bytes })
+}
+
+/// Starts a request that repeats these headers of `invite`, which is of our own writing.
+fn repeat(invite: &[u8], method: &Method, names: &[&str]) -> Option<Builder> {
+    let (head, _) = Head::read(invite.to_vec());
+    let Some(Start::Request { uri, .. }) = head.start() else { return None };
+    let lines = names.iter().flat_map(|name| head.headers(name).map(move |value| (name, value)));
+    Some(Builder::request(method, uri.as_str()).headers(lines))
+}
+
+fn key(method: &Method, branch: &str) -> String {
+    format!("{method} {branch}")
 }

@@ -843,6 +843,30 @@ proptest! {
     }
 
     #[test]
+    fn whoever_was_accepted_can_be_hung_up_on(at: prop::sample::Index, byte: u8, contact in "[ -~]{0,20}") {
+        let text = invite(1).replace("Contact: <sip:src", &format!("Contact: <sip:{contact}"));
+        let mut bytes = text.replace('\n', "\r\n").into_bytes();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        let mut recorder = Recorder::new();
+        recorder.endpoint.receive(recorder.now, src(Transport::Udp), Message::parse_datagram(&bytes));
+        for event in recorder.drain().1 {
+            let Event::Invite { dialog, request, .. } = event else { continue };
+            recorder.endpoint.respond(recorder.now, request, Answer::ok()).unwrap();
+            recorder.endpoint.bye(recorder.now, dialog).unwrap();
+            let mut byes = 0;
+            while let Some(at) = recorder.endpoint.deadline() {
+                recorder.now = at;
+                while let Some(action) = recorder.endpoint.poll(at) {
+                    byes += usize::from(matches!(action, Action::Send { bytes, .. } if bytes.starts_with(b"BYE ")));
+                }
+            }
+            prop_assert!(byes > 0);
+            prop_assert_eq!((recorder.endpoint.dialogs(), recorder.endpoint.transactions()), (0, 0));
+        }
+    }
+
+    #[test]
     fn damaged_messages_in_any_order_never_panic_and_tables_stay_bounded(
         steps in prop::collection::vec((0usize..9, any::<u16>(), any::<u8>(), 0u64..3000), 1..60)
     ) {
