@@ -280,7 +280,7 @@ fn damage_is_named_and_the_rest_is_exported() {
 #[test]
 fn sigterm_hangs_up_and_closes_what_is_running() {
     let home = home();
-    let mut recorder = Recorder::start(home.path(), "drain_seconds = 1");
+    let mut recorder = Recorder::start(home.path(), "drain_seconds = 3");
     let mut call = Call::place(Transport::Udp, recorder.sip, &PARTIES).expect("the recorder takes the call");
     let (call_id, scripts) = (call.call_id.clone(), scripts(25));
     send(&call, &scripts);
