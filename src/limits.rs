@@ -41,9 +41,11 @@ pub const BLOCK_FRAMES: usize = 4;
 pub const BLOCK_BYTES: usize = BLOCK_FRAMES * FRAME_BYTES;
 /// Blocks a call may hold at once: one in flight, two being filled, and room to ride out a slow disk.
 pub const CALL_BLOCKS_MAX: usize = 1 + 2 + 5;
-/// Blocks the pool holds for each call that may be live: one in flight, two being filled. The pool is
-/// shared, so that a call on a slow disk may borrow what others do not use.
-pub const POOL_BLOCKS_PER_CALL: usize = 3;
+/// Blocks the pool holds for each call that may be live: one being filled while the one before is sealed and written. A two-track call never
+/// needs more while the disk keeps up, and most of the time less.
+pub const POOL_BLOCKS_PER_CALL: usize = 2;
+/// Calls per further block of the pool, for those on a slow disk and for the heads and tails of files.
+pub const POOL_CALLS_PER_SPARE_BLOCK: usize = 8;
 /// What a crash may cost a call. The flush rule keeps the oldest unwritten sample younger than this.
 pub const LOSS_AT_CRASH_MAX: Duration = Duration::from_millis(1000);
 /// Kept free of the above for the write itself and a late tick.
@@ -95,7 +97,7 @@ pub const SOURCES_MAX: usize = 4;
 /// Payload types of one m-line that are looked at.
 pub const PAYLOAD_TYPES_MAX: usize = 32;
 /// Intervals a track holds in the shard until the control core has taken them; then neighbours are merged.
-pub const INTERVALS_PENDING_MAX: usize = 64;
+pub const INTERVALS_PENDING_MAX: usize = 32;
 /// From the INVITE on, the key provider and the shard have this long together; then the call is answered 503.
 pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What a 503 asks the client to wait.

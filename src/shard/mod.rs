@@ -64,7 +64,8 @@ impl ShardPlan {
 
     /// The block pool it needs.
     pub fn blocks(&self) -> u32 {
-        self.calls_max * POOL_BLOCKS_PER_CALL as u32 + CALL_BLOCKS_MAX as u32
+        let (calls, spare) = (self.calls_max as usize, self.calls_max as usize / POOL_CALLS_PER_SPARE_BLOCK);
+        (calls * POOL_BLOCKS_PER_CALL + spare + CALL_BLOCKS_MAX) as u32
     }
 }
 

@@ -94,6 +94,11 @@ impl Recorder {
         self.home.join("recordings")
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// kill -9.
     pub fn kill(mut self) {
         self.child.kill().expect("it is our child");
