@@ -1,7 +1,7 @@
 //! No bytes make the parsers panic, and what is built is read back.
 
 use proptest::prelude::*;
-use tapehead::sip::{Builder, Frame, Framer, Message, Method, NameAddr, Reply, Uri, Via};
+use tapehead::sip::{Builder, Frame, Framer, Message, Method, NameAddr, Reply, Uri, Via, multipart};
 
 use crate::messages::{TORTURE, bytes};
 
@@ -93,6 +93,24 @@ proptest! {
             stream.extend(message);
         }
         prop_assert_eq!(frames(&stream, size), frames(&stream, usize::MAX));
+    }
+
+    #[test]
+    fn parts_of_a_damaged_body_are_written_and_read_back(
+        boundary in prop::sample::select(vec!["b", "--b", "=_b", ""]),
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            "--b", "--b--", "----b", "--=_b", "\r\n", "\n", "\r", "v=0", "Content-Type: a/b", "X:y", " folded", "--", "x", "",
+        ]), 0..24),
+    ) {
+        let body = pieces.concat();
+        let Ok(parts) = multipart::split(&format!("multipart/mixed;boundary=\"{boundary}\""), body.as_bytes()) else {
+            return Ok(());
+        };
+        let bodies: Vec<_> = parts.iter().map(|part| part.body).collect();
+        let written = bodies.iter().fold(multipart::Writer::new("b"), |writer, body| writer.part("c/d", &[], *body));
+        let (content_type, written) = written.finish();
+        let again = multipart::split(&content_type, &written).unwrap();
+        prop_assert_eq!(again.iter().map(|part| part.body).collect::<Vec<_>>(), bodies);
     }
 
     #[test]
