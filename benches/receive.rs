@@ -172,8 +172,9 @@ impl Recorder {
         let folder = tempfile::tempdir_in(target).expect("a folder below target/");
         let plan = ShardPlan {
             index: 0,
-            port_first: 20_000,
-            port_count: streams as u16 * 2,
+            // Some to spare, for what else runs on the machine.
+            port_first: 25_000,
+            port_count: streams as u16 * 2 + 200,
             calls_max: streams as u32 / 2,
             horizon: Duration::from_millis(200),
             receive_buffers: BUFFERS,

@@ -196,6 +196,25 @@ fn two_tracks_are_placed_sealed_and_durable_within_a_second_of_the_end() {
 }
 
 #[test]
+fn as_many_frames_go_out_together_as_the_bound_on_loss_allows() {
+    let mut world = World::new();
+    let ports = world.open(2);
+    let mut writes = Vec::new();
+    let mut written = world.shard.stats().written;
+    for sequence in 0..500 {
+        ports.iter().for_each(|&port| world.packet(port, 0, sequence, &[7; 160]));
+        world.turn(20);
+        let now = world.shard.stats().written;
+        writes.extend((now > written).then_some(now - written));
+        written = now;
+    }
+    // Two-track G.711 fills a frame in 255 ms and seals it 200 ms later: two are sealed before the first is 850 ms old, three are not.
+    let pairs = writes.iter().filter(|&&bytes| bytes == 2 * FRAME_BYTES as u64).count();
+    assert!(pairs >= 18 && pairs >= writes.len() / 2, "{writes:?}");
+    world.close();
+}
+
+#[test]
 fn a_change_of_law_is_followed_without_losing_a_bit() {
     let mut world = World::new();
     let ports = world.open(1);

@@ -91,7 +91,8 @@ impl Segment {
         let until = sealed.min(block_end);
         // Waiting for one more frame must not make the oldest unwritten sample older than a crash may cost.
         let oldest = self.start + u64::from(self.written) * window.layout.frame_samples;
-        let age_then = now_position.saturating_sub(oldest) + window.layout.frame_samples;
+        let next_sealed_in = (window.open_from() + window.layout.frame_samples).saturating_sub(self.due);
+        let age_then = now_position.saturating_sub(oldest) + next_sealed_in;
         let budget = (LOSS_AT_CRASH_MAX.as_millis() - LOSS_AT_CRASH_MARGIN.as_millis()) as u64 * 8;
         if until < block_end && (age_then <= budget || planted(Bug::WrittenTooLate)) && !complete {
             return None;

@@ -63,6 +63,8 @@ pub struct Segment {
     block0_written: bool,
     /// Frames on disk.
     written: u32,
+    /// The position before which frames were due for sealing at the last look.
+    due: u64,
     /// Known at the end: frames of audio, and samples that belong to the recording.
     end: Option<(u32, u64)>,
     /// At the end: block 0, frame 0 and the final frame, as they go to disk.
@@ -88,6 +90,7 @@ impl Segment {
             allocated: 0,
             block0_written: false,
             written: 0,
+            due: 0,
             end: None,
             tail: None,
             next: Step::Create,
@@ -203,6 +206,7 @@ impl Segment {
 
     /// Seals every frame that ends at or before position `due`, or all of them once the end is known.
     pub fn seal(&mut self, due: u64, tracks: &mut [Track], io: &mut Io<'_>) {
+        self.due = due;
         let (Some(window), Some(output)) = (self.window.as_mut(), self.output.as_ref()) else { return };
         let end = self.end.map_or(u64::MAX, |(_, samples)| self.start + samples);
         loop {
