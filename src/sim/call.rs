@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use super::peer::{Diary, Habits, PAYLOADS};
 use crate::base::{Mono, Prng, RecordingId, SegmentNumber, Wall};
-use crate::limits::AUDIO_OFFSET;
 use crate::link::{CallId, OpenCall, SegmentPlan, SegmentReport, TrackPlan, TrackReport};
 use crate::media::{Interval, SAMPLE_RATE, SampleFormat};
 use crate::recording::layout;
@@ -144,6 +143,11 @@ impl SimCall {
         CallId(u64::from(self.number))
     }
 
+    /// Our SSRC in its receiver reports.
+    pub fn ssrc(&self) -> u32 {
+        0x5eed_0000 | u32::from(self.number)
+    }
+
     /// The folder it is recorded in.
     pub fn folder(&self) -> PathBuf {
         layout::active_folder(Path::new(ROOT), self.recording)
@@ -207,7 +211,7 @@ impl SimCall {
             bind: HOST,
             tracks: self.track_plans(),
             format: SampleFormat::Mulaw,
-            ssrc: 0x5eed_0000 | u32::from(self.number),
+            ssrc: self.ssrc(),
             segment: self.segment_plan(1),
         }
     }
@@ -246,11 +250,6 @@ impl SimCall {
         let started = self.started.map_or(0, |started| started.0) as i64;
         (at.0 as i64 - started) / 125_000
     }
-}
-
-/// Where frame `counter` of a segment lies in its file.
-pub fn frame_offset(counter: u32) -> u64 {
-    AUDIO_OFFSET + (u64::from(counter) - 1) * crate::limits::FRAME_BYTES as u64
 }
 
 /// The wall clock of the simulated machine.

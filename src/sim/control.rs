@@ -3,11 +3,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::call::{HOST, Progress};
+use super::call::{HOST, Progress, SimTrack};
 use super::peer::{Route, Stream};
 use super::world::{Later, World};
 use crate::base::Mono;
 use crate::link::{Command, Event};
+use crate::rtp::rtcp::{self, Rtcp};
 
 impl World {
     fn tell(&mut self, call: usize, command: Command) {
@@ -121,6 +122,38 @@ impl World {
             }
             Event::Stats(_) | Event::Stopped => {}
         }
+    }
+
+    /// Every datagram that a shard sends is a receiver report about streams that are there (RFC 3550 section 6.4.2).
+    pub(super) fn look_at_reports(&mut self) {
+        let sent = self.machine.borrow_mut().net.take_outbox();
+        for (from, to, bytes) in sent {
+            if let Err(what) = self.check_report(&bytes) {
+                self.violation(format!("{from} sends to {to}: {what}"));
+            }
+        }
+    }
+
+    fn check_report(&self, bytes: &[u8]) -> Result<(), String> {
+        let packets: Result<Vec<Rtcp<'_>>, _> = rtcp::compound(bytes).collect();
+        let packets = packets.map_err(|why| format!("no RTCP: {why:?}"))?;
+        let [Rtcp::ReceiverReport { ssrc, reports }, Rtcp::SourceDescription(mut items)] = packets[..] else {
+            return Err("not a receiver report with its CNAME".to_owned());
+        };
+        let call = self.calls.iter().find(|call| call.ssrc() == ssrc).ok_or("a stranger's SSRC")?;
+        if !items.any(|(source, kind, name)| source == ssrc && kind == rtcp::CNAME && !name.is_empty()) {
+            return Err("no CNAME".to_owned());
+        }
+        for block in reports {
+            let sends = |track: &SimTrack| {
+                let diary = track.diary.as_ref().map(|diary| diary.borrow());
+                diary.is_some_and(|diary| diary.epochs.iter().any(|epoch| epoch.ssrc == block.ssrc))
+            };
+            if !call.tracks.iter().any(sends) || block.highest >> 16 > 1 {
+                return Err(format!("a report about nobody: {block:?}"));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn note(&self, name: &'static str, numbers: &[u64]) {

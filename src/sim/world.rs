@@ -213,6 +213,7 @@ impl World {
             }
         }
         self.look_at_writes();
+        self.look_at_reports();
         for shard in 0..self.processes.len() {
             while let Ok(event) = self.processes[shard].control.events.pop() {
                 self.event(event);
