@@ -45,6 +45,19 @@ fn verify_proves_a_recording_and_names_the_damaged_frame() {
 }
 
 #[test]
+fn verify_does_not_hold_a_running_call_against_its_recorder() {
+    let recording = Recording::new();
+    recording.part(&recording.crashed(40));
+    let recordings = [Path::new("recordings")];
+    let left_behind = recording.tapehead(&["verify"], &recordings);
+    assert!(left_behind.status.code() == Some(1) && said(&left_behind).contains("is not closed"));
+    let _lock = ActiveLock::take(&recording.root()).unwrap();
+    let running = recording.tapehead(&["verify"], &recordings);
+    assert_eq!(running.status.code(), Some(0), "{}", said(&running));
+    assert!(said(&running).contains("calls are being recorded here"));
+}
+
+#[test]
 fn export_writes_a_wav_file_and_says_what_is_damaged() {
     let recording = Recording::new();
     let folder = recording.finalised();

@@ -93,6 +93,17 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// What a call that is still running looks like, and no problem while a recorder is at work in that folder.
+    pub fn is_unfinished(&self) -> bool {
+        // A file that was there a moment ago has been renamed or moved by now.
+        matches!(
+            self,
+            Problem::NotClosed | Problem::ManifestOpen | Problem::ManifestMissing | Problem::Nothing
+        )
+    }
+}
+
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
