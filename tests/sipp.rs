@@ -40,7 +40,11 @@ fn run_sipp(recorder: &Recorder, transport: &str) {
         .output()
         .expect("sipp is missing: apt-get install sip-tester");
     let errors = std::fs::read_to_string(recorder.home.join("errors.log")).unwrap_or_default();
-    assert!(run.status.success(), "sipp (to play it must be root or have CAP_NET_RAW): {errors}\n{}", said(&run));
+    assert!(
+        run.status.success(),
+        "sipp (to play it must be root or have CAP_NET_RAW): {errors}\n{}",
+        said(&run)
+    );
 }
 
 /// The recording must hold 4 s of each tone, on its own channel, loud and all but alone.

@@ -201,9 +201,7 @@ fn judge(
             call_id: call_id.clone(),
             recording: recorded.manifest.recording,
             folder: place.to_path_buf(),
-            tracks: tracks
-                .map(|((name, script), verdict)| TrackReport::new(name, script, verdict))
-                .collect(),
+            tracks: tracks.map(|((name, script), verdict)| TrackReport::new(name, script, verdict)).collect(),
         });
     }
     let ok = calls.iter().flat_map(|call| &call.tracks).all(|track| track.verdict.good());
@@ -250,8 +248,7 @@ fn picture_of(cast: &Cast, recorded: &Recorded) -> String {
     };
     let lost = [lost(0), lost(1)];
     let lanes = cast.names.into_iter().zip(&samples).zip(&lost);
-    let lanes: Vec<Lane<'_>> =
-        lanes.map(|((label, samples), lost)| Lane { label, samples, lost }).collect();
+    let lanes: Vec<Lane<'_>> = lanes.map(|((label, samples), lost)| Lane { label, samples, lost }).collect();
     let [a, b] = cast.names;
     draw(&format!("{a} and {b}, recorded by Tapehead from {}", recorded.manifest.started), &lanes)
 }
