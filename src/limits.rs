@@ -67,6 +67,8 @@ pub const OPENING_TICK: Duration = Duration::from_millis(2);
 pub const HORIZON_MAX: Duration = Duration::from_millis(500);
 /// A packet further ahead of its arrival than this has jumped: it is placed by arrival instead.
 pub const AHEAD_MAX: Duration = Duration::from_millis(400);
+/// A track listens to one address at a time; another may take over once it has been silent for this long.
+pub const SOURCE_HOLD: Duration = Duration::from_millis(200);
 /// A source whose smallest delay has moved by this much is put right at its next natural gap.
 pub const DRIFT_CORRECT: Duration = Duration::from_millis(40);
 /// ... and at once when it has moved by this much.

@@ -22,6 +22,8 @@ pub struct CallId(pub u64);
 pub struct TrackPlan {
     /// Payload types agreed, and what each carries.
     pub payloads: Vec<(u8, Payload)>,
+    /// Where the session description says that its RTP comes from, if it says so. A hint: behind NAT it is wrong.
+    pub rtp_from: Option<SocketAddr>,
     /// Where receiver reports go; `None` until known.
     pub rtcp_to: Option<SocketAddr>,
     /// RTP and RTCP share the port (RFC 5761).

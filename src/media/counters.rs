@@ -16,6 +16,8 @@ pub enum Fate {
     Malformed,
     /// Longer than a receive buffer.
     Truncated,
+    /// From somebody else than the source that is talking.
+    WrongSource,
     /// A payload type that the session description did not agree.
     WrongPayloadType,
     /// Comfort noise (RFC 3389): recognised, not audio.
@@ -36,12 +38,13 @@ pub enum Fate {
 
 impl Fate {
     /// Every fate, in the order of its discriminant.
-    pub const ALL: [Fate; 13] = [
+    pub const ALL: [Fate; 14] = [
         Fate::Placed,
         Fate::Duplicate,
         Fate::Late,
         Fate::Malformed,
         Fate::Truncated,
+        Fate::WrongSource,
         Fate::WrongPayloadType,
         Fate::ComfortNoise,
         Fate::TelephoneEvent,
@@ -60,6 +63,7 @@ impl Fate {
             Fate::Late => "late",
             Fate::Malformed => "malformed",
             Fate::Truncated => "truncated",
+            Fate::WrongSource => "wrong_source",
             Fate::WrongPayloadType => "wrong_payload_type",
             Fate::ComfortNoise => "comfort_noise",
             Fate::TelephoneEvent => "telephone_event",

@@ -110,7 +110,13 @@ fn judge(offer: &Description, media: &Media) -> Line {
         return Line::Declined;
     }
     let (direction, held) = ours(offer, media);
-    let plan = TrackPlan { payloads, rtcp_to: rtcp_to(offer, media), rtcp_mux: is_muxed(media), held };
+    let plan = TrackPlan {
+        payloads,
+        rtp_from: rtp_from(offer, media),
+        rtcp_to: rtcp_to(offer, media),
+        rtcp_mux: is_muxed(media),
+        held,
+    };
     Line::Track(Box::new(TrackTerms { label: media.label().map(str::to_owned), plan, direction, answered }))
 }
 
@@ -159,6 +165,12 @@ fn address(offer: &Description, media: &Media) -> Option<IpAddr> {
 
 fn is_muxed(media: &Media) -> bool {
     media.has("rtcp-mux") || media.has("rtcp-mux-only")
+}
+
+/// Where the client takes RTP, and so most likely sends it from.
+fn rtp_from(offer: &Description, media: &Media) -> Option<SocketAddr> {
+    let ip = address(offer, media)?;
+    (media.port != 0 && !ip.is_unspecified()).then(|| SocketAddr::new(ip, media.port))
 }
 
 /// Where the client takes RTCP: `a=rtcp` (RFC 3605), the RTP port (RFC 5761), else the port after it (RFC 3550 section 11).

@@ -13,7 +13,7 @@ use super::segment::Segment;
 use super::window::Outcome;
 use crate::base::Mono;
 use crate::base::planted::{Bug, planted};
-use crate::limits::{FORMAT_WAIT, PORT_TRIES_MAX, RTCP_INTERVAL};
+use crate::limits::{FORMAT_WAIT, PORT_TRIES_MAX, RTCP_INTERVAL, SOURCE_HOLD};
 use crate::link::{CallId, Event, OpenCall, Refusal, SegmentPlan, TrackPlan, TrackReport};
 use crate::media::{Counters, Fate, Payload, SampleFormat, Track, Verdict};
 use crate::ring::{Completion, Errno, FileIx, Op, SocketIx};
@@ -47,6 +47,9 @@ struct Leg {
     ports: [Port; 2],
     bind_failed: Option<Errno>,
     rtcp_mux: bool,
+    /// Where RTP was announced to come from, and who was heard last, when.
+    rtp_from: Option<SocketAddr>,
+    talking: Option<(SocketAddr, Mono)>,
     rtcp_to: Option<SocketAddr>,
     /// Where its RTCP really comes from: a better address than the one announced.
     rtcp_heard: Option<SocketAddr>,
@@ -124,6 +127,7 @@ impl Call {
                     *slot = Some(payload);
                 }
             }
+            (leg.rtp_from, leg.talking) = (plan.rtp_from, None);
             leg.rtcp_to = plan.rtcp_to;
             leg.rtcp_heard = None;
             leg.rtcp_mux = plan.rtcp_mux;
@@ -185,6 +189,9 @@ impl Call {
         let Some(payload) = self.legs[track].payloads[usize::from(packet.payload_type & 0x7f)] else {
             return Fate::WrongPayloadType;
         };
+        if self.legs[track].is_foreign(datagram.from, datagram.arrival) {
+            return Fate::WrongSource;
+        }
         let arrival = self.position(datagram.arrival);
         let verdict = self.media[track].receive(&packet, payload, (datagram.arrival, arrival));
         let position = match verdict {
@@ -472,9 +479,23 @@ impl Leg {
             ports: [Port::Idle; 2],
             bind_failed: None,
             rtcp_mux: false,
+            rtp_from: None,
+            talking: None,
             rtcp_to: None,
             rtcp_heard: None,
         }
+    }
+
+    /// Whether a packet comes from somebody else than who is talking. Who was announced is always right; anybody else may speak when the last
+    /// one has fallen silent, because sources move and NAT hides them.
+    fn is_foreign(&mut self, from: SocketAddr, at: Mono) -> bool {
+        let foreign = self.talking.is_some_and(|(talking, heard)| {
+            talking != from && self.rtp_from != Some(from) && at.since(heard) < SOURCE_HOLD
+        });
+        if !foreign {
+            self.talking = Some((from, at));
+        }
+        foreign
     }
 
     /// Closes what is open; what is being bound is closed when it is.

@@ -74,7 +74,8 @@ impl World {
 
     fn open(&mut self, tracks: usize) -> Vec<u16> {
         let payloads = vec![(0, Payload::Pcmu), (8, Payload::Pcma), (13, Payload::ComfortNoise)];
-        let track = TrackPlan { payloads, ..TrackPlan::default() };
+        let rtp_from = Some(SocketAddr::from(([127, 0, 0, 1], 4000)));
+        let track = TrackPlan { payloads, rtp_from, ..TrackPlan::default() };
         let open = OpenCall {
             call: CALL,
             recording: recording(),
@@ -107,8 +108,12 @@ impl World {
     }
 
     fn raw(&mut self, port: u16, bytes: &[u8]) {
+        self.raw_from(4000, port, bytes);
+    }
+
+    fn raw_from(&mut self, from: u16, port: u16, bytes: &[u8]) {
         let mut machine = self.machine.borrow_mut();
-        let (from, to) = (SocketAddr::from(([127, 0, 0, 1], 4000)), SocketAddr::from(([127, 0, 0, 1], port)));
+        let (from, to) = (SocketAddr::from(([127, 0, 0, 1], from)), SocketAddr::from(([127, 0, 0, 1], port)));
         let now = machine.now();
         machine.net.inject(from, to, bytes, now);
     }
@@ -333,4 +338,32 @@ fn a_segment_whose_plan_never_comes_does_not_keep_its_call_for_ever() {
     world.turn(CLOSE_RETRY_MAX.as_millis() as u64);
     let (segments, ..) = world.close();
     assert_eq!(segments.iter().map(|s| s.durable.is_ok()).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn strangers_are_refused_while_the_announced_source_talks_and_heard_when_nobody_does() {
+    let mut world = World::new();
+    let ports = world.open(1);
+    let strange = |sequence: u16| {
+        let header =
+            rtp::Header { sequence, timestamp: u32::from(sequence) * 160, ssrc: 66, ..Default::default() };
+        let mut bytes = Vec::new();
+        rtp::write(&header, &[0x42; 160], &mut bytes);
+        bytes
+    };
+    // The stranger is first, and goes on: the announced source is heard all the same.
+    for i in 0..20u16 {
+        world.raw_from(6666, ports[0], &strange(i));
+        if i >= 5 {
+            world.packet(ports[0], 0, i, &[1; 160]);
+        }
+        world.turn(20);
+    }
+    world.turn(SOURCE_HOLD.as_millis() as u64 + 40);
+    world.raw_from(7777, ports[0], &strange(40));
+    world.turn(40);
+    let (_, tracks, ..) = world.close();
+    let counters = tracks[0].counters;
+    // Five before the source spoke and one packet in the tick in which it did; and the last, when nobody else was left.
+    assert_eq!((counters.of(Fate::WrongSource), counters.of(Fate::Placed)), (14, 22), "{counters:?}");
 }

@@ -195,6 +195,7 @@ impl SimCall {
     /// Its tracks as the session description has them now.
     pub fn track_plans(&self) -> Vec<TrackPlan> {
         let plan = |track: &SimTrack| TrackPlan {
+            rtp_from: None,
             payloads: PAYLOADS.to_vec(),
             rtcp_to: Some((Ipv4Addr::new(10, 0, 0, 2), 7001).into()),
             rtcp_mux: track.rtcp_mux,
