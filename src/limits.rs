@@ -61,7 +61,9 @@ pub const CLOSE_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// How often a shard wakes. 5 ms costs about twice at low load, 50 ms gains nothing (measured).
 pub const TICK: Duration = Duration::from_millis(20);
-/// ... and how often while it opens a call: that takes some rounds of the ring, and the client waits for its 200.
+/// A call that is simply live is looked at every so many ticks, in turns: a frame lasts longer, and a look costs some cache misses.
+pub const LIVE_CALL_TICKS: u64 = 3;
+/// How often it wakes while it opens a call: that takes some rounds of the ring, and the client waits for its 200.
 pub const OPENING_TICK: Duration = Duration::from_millis(2);
 /// Longest horizon an operator may configure: a window of blocks must hold it.
 pub const HORIZON_MAX: Duration = Duration::from_millis(500);
@@ -187,6 +189,7 @@ pub const METADATA_REVISIONS_MAX: usize = 256;
 pub const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = {
+    assert!(LIVE_CALL_TICKS as u128 * TICK.as_millis() * 2 <= LOSS_AT_CRASH_MARGIN.as_millis());
     assert!(FRAME0_PLAIN_BYTES == 4040);
     assert!(FRAME_PLAIN_BYTES == 4080);
     assert!(

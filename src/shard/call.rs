@@ -308,6 +308,11 @@ impl Call {
         self.phase == Phase::Opening
     }
 
+    /// Whether it is neither opening nor ending: nobody waits for its next step.
+    pub fn is_settled(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
     /// One tick. True when nothing of the call is left.
     pub fn tick(&mut self, horizon: u64, io: &mut Io<'_>) -> bool {
         let now = self.position(io.now);

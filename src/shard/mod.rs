@@ -162,6 +162,8 @@ struct Core {
     stats_at: Mono,
     stats_told: ShardStats,
     stopping: bool,
+    /// Turns so far, by which live calls take theirs.
+    turns: u64,
     /// A call is being opened, and its client waits for the answer.
     opening: bool,
 }
@@ -246,6 +248,7 @@ impl Core {
             stats_at: Mono(0),
             stats_told: ShardStats::default(),
             stopping: false,
+            turns: 0,
             opening: false,
         }
     }
@@ -406,8 +409,13 @@ impl Core {
     fn tick(&mut self, now: Mono, blocks: &mut BlockPool) {
         let horizon = self.horizon;
         self.opening = false;
+        self.turns += 1;
         for slot in 0..self.calls.len() as u32 {
-            self.opening |= self.calls[slot as usize].as_ref().is_some_and(|call| call.is_opening());
+            let Some(call) = &self.calls[slot as usize] else { continue };
+            self.opening |= call.is_opening();
+            if call.is_settled() && !(self.turns + u64::from(slot)).is_multiple_of(LIVE_CALL_TICKS) {
+                continue;
+            }
             let gone =
                 self.with(slot, now, blocks, |call, io| call.tick(horizon, io).then(|| call.counters()));
             if let Some(Some(counters)) = gone {
