@@ -70,11 +70,13 @@ fn draw_lost(svg: &mut String, lane: &Lane<'_>, samples: usize, top: f64) {
         );
     }
     if !lane.lost.is_empty() {
-        let (x, y, count) = (LEFT + WIDTH, top + 8.0, lane.lost.len());
+        // 8 samples to the millisecond.
+        let ms: u64 = lane.lost.iter().map(|(start, end)| (end - start) / 8).sum();
+        let (x, y) = (LEFT + WIDTH, top + 8.0);
         append(
             svg,
             format_args!(
-                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"#b22\">lost on the way: {count}</text>\n"
+                "<text x=\"{x}\" y=\"{y}\" text-anchor=\"end\" fill=\"#b22\">lost on the way: {ms} ms</text>\n"
             ),
         );
     }
@@ -142,7 +144,9 @@ mod tests {
             event => Some(event.into_owned()),
         });
         assert!(events.count() > 20);
-        assert!(svg.contains("Ada &lt;ada") && svg.contains("lost on the way: 2") && svg.contains(">3 s<"));
+        assert!(
+            svg.contains("Ada &lt;ada") && svg.contains("lost on the way: 60 ms") && svg.contains(">3 s<")
+        );
         assert_eq!(svg.matches("fill-opacity").count(), 2);
     }
 

@@ -11,7 +11,7 @@
 //!
 //! - **io_uring.** Linux 6.1 or later. Where it is refused (seccomp in containers, `kernel.io_uring_disabled`) the `poll` ring takes over with a
 //!   warning and costs about half as much CPU again per packet; `ring = "io_uring"` makes that an error instead.
-//! - **Locked memory.** Ring memory and registered blocks (48 KiB per call) count against RLIMIT_MEMLOCK. Where the limit is smaller, 8 MiB for
+//! - **Locked memory.** Ring memory and registered blocks (34 KiB per call) count against RLIMIT_MEMLOCK. Where the limit is smaller, 8 MiB for
 //!   an ordinary user, blocks are written without being registered, with a warning that names both figures: set
 //!   `LimitMEMLOCK=infinity` in the unit.
 //! - **Open files.** Four sockets and a file per two-track call: `LimitNOFILE=1048576`.
