@@ -32,8 +32,9 @@ fn recorder(home: &std::path::Path, calls: u64) -> Recorder {
 }
 
 fn resident_kib(recorder: &Recorder) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", recorder.pid())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("Linux says so");
+    // Counted page by page; the figure in `status` may lag behind.
+    let rollup = std::fs::read_to_string(format!("/proc/{}/smaps_rollup", recorder.pid())).expect("it runs");
+    let line = rollup.lines().find(|line| line.starts_with("Rss:")).expect("Linux says so");
     line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number of KiB")
 }
 
