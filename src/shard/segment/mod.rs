@@ -174,14 +174,10 @@ impl Segment {
     pub fn convert(&mut self, format: SampleFormat, tracks: usize, io: &mut Io<'_>) {
         let old = self.window.take();
         self.decide(format, tracks);
-        self.adopt(old, tracks, io);
-    }
-
-    /// Takes over what `old` holds unsealed and gives its blocks back.
-    fn adopt(&mut self, old: Option<Window>, tracks: usize, io: &mut Io<'_>) {
-        let (Some(mut old), Some(new)) = (old, self.window.as_mut()) else { return };
-        new.take_over(&old, (io.blocks, io.coverage), tracks);
-        old.release_all(io.blocks);
+        if let (Some(mut old), Some(new)) = (old, self.window.as_mut()) {
+            new.take_over(&old, (io.blocks, io.coverage), tracks);
+            old.release_all(io.blocks);
+        }
     }
 
     /// Begins the next segment where this one is sealed up to. Unsealed audio moves along.
