@@ -71,6 +71,8 @@ pub const HORIZON_MAX: Duration = Duration::from_millis(500);
 pub const AHEAD_MAX: Duration = Duration::from_millis(400);
 /// A track listens to one address at a time; another may take over once it has been silent for this long.
 pub const SOURCE_HOLD: Duration = Duration::from_millis(200);
+/// A call whose RTP has stopped for longer than this is told to the control core as one without media.
+pub const MEDIA_GAP_MAX: Duration = Duration::from_secs(5);
 /// A source whose smallest delay has moved by this much is put right at its next natural gap.
 pub const DRIFT_CORRECT: Duration = Duration::from_millis(40);
 /// ... and at once when it has moved by this much.

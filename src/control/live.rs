@@ -57,7 +57,8 @@ impl Call {
                         format!("{added} streams added during the call were declined"),
                     );
                 }
-                out.command(self.shard, Command::Update { call: self.id, tracks: self.terms.plans() });
+                let (revision, tracks) = (self.terms.revision, self.terms.plans());
+                out.command(self.shard, Command::Update { call: self.id, revision, tracks });
                 out.answer(request, Answer::ok().body("application/sdp", self.terms.answer()));
             }
             // The call goes on as before (RFC 3261 section 14.2).

@@ -189,6 +189,8 @@ impl<E: Entropy> Control<E> {
             ShardEvent::Refused { call, reason } => {
                 self.with(call, |call, _, out| call.fail(&Refusal::Shard(reason), out));
             }
+            // No update has more tracks yet, and nothing depends on media that flow.
+            ShardEvent::Updated { .. } | ShardEvent::Media { .. } | ShardEvent::Silence { .. } => {}
             ShardEvent::Interval { call, interval } => {
                 self.with(call, |call, _, _| call.interval(interval, now));
             }

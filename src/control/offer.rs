@@ -29,6 +29,8 @@ pub(super) struct Terms {
     address: IpAddr,
     /// In channel order.
     pub tracks: Vec<Track>,
+    /// How often they have changed.
+    pub revision: u32,
 }
 
 /// Reads an offer and what can be made of it. Fails if there is nothing to store.
@@ -52,7 +54,7 @@ impl Terms {
         if tracks.is_empty() {
             return Err(Refusal::NothingToStore);
         }
-        Ok(Terms { offer, agreed, answerer: Answerer::new(id), address, tracks })
+        Ok(Terms { offer, agreed, answerer: Answerer::new(id), address, tracks, revision: 0 })
     }
 
     /// What the shard has to know, in channel order.
@@ -106,6 +108,7 @@ impl Terms {
         let added =
             agreed.tracks().filter(|(line, _)| !self.tracks.iter().any(|t| t.line == Some(*line))).count();
         (self.offer, self.agreed) = (offer, agreed);
+        self.revision += 1;
         Ok(added)
     }
 

@@ -75,12 +75,27 @@ pub enum Command {
     Open(Box<OpenCall>),
     /// The answer to [`Event::SegmentWanted`].
     Segment(Box<SegmentPlan>),
-    /// The session description changed (re-INVITE): the same tracks, in the same order.
+    /// The session description changed (re-INVITE): the same tracks in the same order, and perhaps more behind them. Opens the learning of
+    /// sources anew. Answered by [`Event::Updated`].
     Update {
         /// Which call.
         call: CallId,
-        /// All its tracks.
+        /// The caller's number for this change; the answer carries it.
+        revision: u32,
+        /// All its tracks. Never fewer than before: one that was removed stays as one that is held.
         tracks: Vec<TrackPlan>,
+    },
+    /// From now on no audio that arrives is recorded, until [`Command::Resume`]. A second one changes how, and nothing else.
+    Pause {
+        /// Which call.
+        call: CallId,
+        /// What stands in the recording instead.
+        how: PauseHow,
+    },
+    /// Ends a pause; without one it does nothing.
+    Resume {
+        /// Which call.
+        call: CallId,
     },
     /// Close every segment properly. Answered by [`Event::SegmentClosed`] for each and then [`Event::Closed`].
     Close {
@@ -91,7 +106,16 @@ pub enum Command {
     Shutdown,
 }
 
-/// Why a shard did not take a call.
+/// What a pause leaves in the recording. Either way its stretch is an interval with [`crate::media::Cause::Pause`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PauseHow {
+    /// Silence, as long as the pause.
+    Silence,
+    /// Nothing: the segment ends at the pause and the next one begins at the resume.
+    Cut,
+}
+
+/// Why a shard did not take a call, or tracks added to one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
     /// No free port pair could be bound.
@@ -154,6 +178,30 @@ pub enum Event {
         call: CallId,
         /// Why.
         reason: Refusal,
+    },
+    /// The answer to [`Command::Update`]: the RTP port of each track, in order, once new ones are bound; or why there are no more tracks than
+    /// before, and then nothing of the update is in force.
+    Updated {
+        /// Which call.
+        call: CallId,
+        /// The number that the update had.
+        revision: u32,
+        /// The ports.
+        result: Result<Vec<u16>, Refusal>,
+    },
+    /// RTP has begun to flow on any of its tracks, or has stopped on all of them for longer than [`crate::limits::MEDIA_GAP_MAX`].
+    Media {
+        /// Which call.
+        call: CallId,
+        /// Whether packets come.
+        flowing: bool,
+    },
+    /// No RTP has come on any of its tracks, none of them held, for as long as the operator has set. Once per stretch; ends no call.
+    Silence {
+        /// Which call.
+        call: CallId,
+        /// When the last packet came, or the call was opened.
+        since: Mono,
     },
     /// A silent stretch has been settled.
     Interval {

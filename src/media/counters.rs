@@ -34,11 +34,13 @@ pub enum Fate {
     Overflow,
     /// Audio that fell where the track already holds audio (clock put back).
     Overlap,
+    /// Audio that came while the recording was paused.
+    Paused,
 }
 
 impl Fate {
     /// Every fate, in the order of its discriminant.
-    pub const ALL: [Fate; 14] = [
+    pub const ALL: [Fate; 15] = [
         Fate::Placed,
         Fate::Duplicate,
         Fate::Late,
@@ -53,6 +55,7 @@ impl Fate {
         Fate::SourceBudget,
         Fate::Overflow,
         Fate::Overlap,
+        Fate::Paused,
     ];
 
     /// The name used in manifests, logs and metrics.
@@ -72,6 +75,7 @@ impl Fate {
             Fate::SourceBudget => "source_budget",
             Fate::Overflow => "overflow",
             Fate::Overlap => "overlap",
+            Fate::Paused => "paused",
         }
     }
 }

@@ -20,6 +20,8 @@ pub enum Cause {
     TelephoneEvent,
     /// The client had put the stream on hold (SDP direction inactive, RFC 3264 section 8.4).
     Hold,
+    /// The recording was paused by the recorder's operator or policy: what came was thrown away.
+    Pause,
     /// No packet has come (yet): before the first, after the last, or while the source was mute without a word.
     NoMedia,
     /// The source changed (SSRC) or its timestamps jumped; the stretch between is nobody's.

@@ -57,12 +57,14 @@ struct Reason {
     noise: bool,
     event: bool,
     held: bool,
+    paused: bool,
     anchored: Option<Cause>,
 }
 
 impl Reason {
     fn cause(&self) -> Cause {
         match self.anchored {
+            _ if self.paused => Cause::Pause,
             _ if self.held => Cause::Hold,
             Some(cause) => cause,
             None if self.missing > 0 => Cause::Loss,
@@ -80,6 +82,7 @@ pub struct Track {
     frontier: u64,
     first: Option<u64>,
     held: bool,
+    paused: bool,
     reason: Reason,
     gaps: Gaps,
     anchors: Vec<Anchor>,
@@ -95,6 +98,7 @@ impl Track {
             frontier: 0,
             first: None,
             held: false,
+            paused: false,
             reason: Reason::default(),
             gaps: Gaps::new(number),
             anchors: Vec::with_capacity(ANCHORS_KEPT_MAX),
@@ -121,6 +125,12 @@ impl Track {
     pub fn hold(&mut self, held: bool) {
         self.held = held;
         self.reason.held |= held;
+    }
+
+    /// The recording is paused, or goes on.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+        self.reason.paused |= paused;
     }
 
     /// Where the samples of a packet belong that came at the instant `at`, which is the position `arrival` on the timeline.
@@ -187,7 +197,12 @@ impl Track {
 
     /// The call has ended: what was waiting for a next packet is settled.
     pub fn finish(&mut self) {
-        self.gaps.finish(if self.held { Cause::Hold } else { Cause::NoMedia });
+        let cause = match (self.paused, self.held) {
+            (true, _) => Cause::Pause,
+            (false, true) => Cause::Hold,
+            (false, false) => Cause::NoMedia,
+        };
+        self.gaps.finish(cause);
     }
 
     /// Hands out settled stretches, the oldest first, as long as `take` accepts them.
@@ -343,7 +358,7 @@ impl Track {
             self.gaps.explain_up_to_audio(self.gaps.interval(self.frontier, start, cause, packets));
         }
         self.frontier = end;
-        self.reason = Reason { held: self.held, ..Reason::default() };
+        self.reason = Reason { held: self.held, paused: self.paused, ..Reason::default() };
         self.gaps.close_open(end);
     }
 }

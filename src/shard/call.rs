@@ -14,7 +14,7 @@ use super::window::Outcome;
 use crate::base::Mono;
 use crate::base::planted::{Bug, planted};
 use crate::limits::{FORMAT_WAIT, PORT_TRIES_MAX, RTCP_INTERVAL, SOURCE_HOLD};
-use crate::link::{CallId, Event, OpenCall, Refusal, SegmentPlan, TrackPlan, TrackReport};
+use crate::link::{CallId, Event, OpenCall, PauseHow, Refusal, SegmentPlan, TrackPlan, TrackReport};
 use crate::media::{Counters, Fate, Payload, SampleFormat, Track, Verdict};
 use crate::ring::{Completion, Errno, FileIx, Op, SocketIx};
 use crate::rtp::{Packet, rtcp};
@@ -88,6 +88,7 @@ pub struct Call {
     heard: bool,
     bind_tries: u32,
     refusal: Option<Refusal>,
+    paused: Option<PauseHow>,
     report_at: Mono,
     end: u64,
 }
@@ -111,15 +112,37 @@ impl Call {
             heard: false,
             bind_tries: 0,
             refusal: None,
+            paused: None,
             report_at: now + RTCP_INTERVAL,
             end: 0,
         };
-        call.update(&plan.tracks);
+        call.agree(&plan.tracks);
         Ok(call)
     }
 
-    /// The session description changed: payload types, hold, where reports go.
-    pub fn update(&mut self, tracks: &[TrackPlan]) {
+    /// The session description changed. Answers with the ports of its tracks.
+    pub fn update(&mut self, tracks: &[TrackPlan]) -> Result<Vec<u16>, Refusal> {
+        if tracks.len() > self.legs.len() {
+            return Err(Refusal::Full);
+        }
+        self.agree(tracks);
+        Ok(self.legs.iter().filter_map(|leg| leg.pair).collect())
+    }
+
+    /// From now on audio that comes is thrown away.
+    pub fn pause(&mut self, how: PauseHow) {
+        self.paused = Some(how);
+        self.media.iter_mut().for_each(|track| track.pause(true));
+    }
+
+    /// Ends the pause.
+    pub fn resume(&mut self) {
+        self.paused = None;
+        self.media.iter_mut().for_each(|track| track.pause(false));
+    }
+
+    /// Payload types, hold, where reports go.
+    fn agree(&mut self, tracks: &[TrackPlan]) {
         for ((leg, media), plan) in self.legs.iter_mut().zip(&mut self.media).zip(tracks) {
             leg.payloads = [None; 128];
             for &(payload_type, payload) in &plan.payloads {
@@ -191,6 +214,9 @@ impl Call {
         };
         if self.legs[track].is_foreign(datagram.from, datagram.arrival) {
             return Fate::WrongSource;
+        }
+        if self.paused.is_some() {
+            return Fate::Paused;
         }
         let arrival = self.position(datagram.arrival);
         let verdict = self.media[track].receive(&packet, payload, (datagram.arrival, arrival));

@@ -351,9 +351,20 @@ impl Core {
                         call.plan_segment(*plan);
                     }
                 }
-                Command::Update { call, tracks } => {
+                Command::Update { call: id, revision, tracks } => {
+                    if let Some(call) = self.call(id) {
+                        let result = call.update(&tracks);
+                        self.events.push(Event::Updated { call: id, revision, result });
+                    }
+                }
+                Command::Pause { call, how } => {
                     if let Some(call) = self.call(call) {
-                        call.update(&tracks);
+                        call.pause(how);
+                    }
+                }
+                Command::Resume { call } => {
+                    if let Some(call) = self.call(call) {
+                        call.resume();
                     }
                 }
                 Command::Close { call } => {

@@ -51,7 +51,7 @@ impl World {
                 if self.calls[call].progress == Progress::Live {
                     self.calls[call].tracks[track].held = held;
                     let (id, tracks) = (self.calls[call].id(), self.calls[call].track_plans());
-                    self.tell(call, Command::Update { call: id, tracks });
+                    self.tell(call, Command::Update { call: id, revision: 0, tracks });
                 }
             }
         }
@@ -120,6 +120,7 @@ impl World {
                 call.end = Some((tracks, samples));
                 call.progress = Progress::Closed;
             }
+            Event::Updated { .. } | Event::Media { .. } | Event::Silence { .. } => {}
             Event::Stats(_) | Event::Stopped => {}
         }
     }
