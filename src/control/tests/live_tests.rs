@@ -1,0 +1,134 @@
+//! Calls after their 200: holds, metadata, intervals, segments, the end.
+
+use super::*;
+use crate::siprec;
+
+#[test]
+fn bye_closes_the_shard_then_finalises() {
+    let mut world = World::new();
+    world.live(1);
+    world.pass(3000);
+    world.bye(1, Some("<recording><participant participant_id='late'/></recording>"));
+    assert_eq!(world.closes(), 1);
+    assert_eq!(world.control.calls(), 1, "not over before the shard says so");
+    world.shard_closes(1, Ok(()));
+    let Job::Finalise(paper) = world.jobs.last().unwrap() else { panic!("a Finalise") };
+    assert!(paper.manifest.started.starts_with("2026-11-21T14:03:2"));
+    let manifest = &paper.manifest;
+    assert_eq!((manifest.state, manifest.samples), (RecordingState::Complete, 800));
+    assert_eq!(manifest.end_cause.as_deref(), Some("bye"));
+    assert_eq!((manifest.tracks[1].port, manifest.tracks[1].first), (10_002, Some(80)));
+    assert_eq!(manifest.participants.len(), 2, "the BYE's metadata is read before closing");
+    assert_eq!((manifest.segments.len(), manifest.ledger_until), (1, None));
+    assert_eq!(world.control.calls(), 0);
+    assert!(world.byes.is_empty() && world.control.deadline().is_none());
+}
+
+#[test]
+fn without_an_ack_the_call_ends_but_a_refresh_without_one_does_not_matter() {
+    let mut world = World::new();
+    world.invite(1);
+    world.opened(1);
+    world.sip(SipEvent::Timeout { dialog: DialogId(1) });
+    assert_eq!((world.byes.len(), world.closes()), (1, 1));
+    world.live(2);
+    world.sip(SipEvent::Timeout { dialog: DialogId(2) });
+    assert_eq!((world.byes.len(), world.closes()), (1, 1));
+}
+
+#[test]
+fn hold_and_resume_update_the_shard_and_answer_anew() {
+    let mut world = World::new();
+    world.live(1);
+    let held = world.reinvite(1, &OFFER.replace("sendonly", "inactive"));
+    assert_eq!(world.answered(held), Some(200));
+    let (0, Command::Update { tracks, .. }) = world.commands.last().unwrap() else { panic!("an Update") };
+    assert!(tracks.iter().all(|track| track.held));
+    let answer = &world.answers.last().unwrap().2;
+    assert!(answer.contains("a=inactive") && answer.contains("m=audio 10000 "));
+    world.reinvite(1, OFFER);
+    let (_, Command::Update { tracks, .. }) = world.commands.last().unwrap() else { panic!("an Update") };
+    assert!(tracks.iter().all(|track| !track.held));
+    let refresh = world.reinvite(1, "");
+    assert_eq!(world.answered(refresh), Some(200));
+    assert!(world.answers.last().unwrap().2.contains("a=recvonly"));
+    let narrowed = world.reinvite(1, "v=0\r\nm=audio 4000 RTP/AVP 9\r\n");
+    assert_eq!((world.answered(narrowed), world.closes()), (Some(488), 0));
+}
+
+#[test]
+fn metadata_is_kept_raw_with_its_history_and_repeats_are_no_news() {
+    let mut world = World::new();
+    world.live(1);
+    let before = world.jobs.len();
+    let update = |world: &mut World, metadata: &str| {
+        let request = world.request();
+        let message = Box::new(message("UPDATE", "", Some(metadata)));
+        world.sip(SipEvent::InDialog { dialog: DialogId(1), request, message });
+        assert_eq!(world.answered(request.0), Some(200));
+    };
+    update(&mut world, METADATA);
+    assert_eq!(world.jobs.len(), before);
+    update(&mut world, "<recording><participant participant_id='b'");
+    assert_eq!(world.jobs.len(), before + 1);
+    let manifest = world.last_manifest();
+    assert_eq!(manifest.metadata[1].flags, [siprec::Flag::Malformed.name()]);
+    assert_eq!(manifest.participants[0].id, "a");
+    for revision in 0..crate::limits::METADATA_REVISIONS_MAX + 5 {
+        update(&mut world, &format!("<recording>{revision}</recording>"));
+    }
+    let manifest = world.last_manifest();
+    assert_eq!(manifest.metadata.len(), crate::limits::METADATA_REVISIONS_MAX);
+    assert!(manifest.metadata.last().unwrap().body.reveal().contains("260"), "the newest is there");
+    assert_eq!(manifest.notes.len(), 1);
+}
+
+#[test]
+fn intervals_reach_the_disk_within_five_seconds_and_no_more_often() {
+    let mut world = World::new();
+    world.live(1);
+    let before = world.jobs.len();
+    let interval =
+        |start| Interval { track: 0, start, end: start + 160, cause: Cause::Loss, packets: 1, merged: false };
+    for n in 0..10 {
+        world.shard(ShardEvent::Interval { call: CallId(1), interval: interval(n * 1000) });
+        world.pass(400);
+    }
+    assert_eq!(world.jobs.len(), before);
+    world.pass(1000);
+    assert_eq!(world.jobs.len(), before + 1);
+    let manifest = world.last_manifest();
+    assert_eq!((manifest.intervals.len(), manifest.ledger_until), (10, Some(32_000)));
+    world.pass(60_000);
+    assert_eq!(world.jobs.len(), before + 1, "nothing changed, nothing written");
+}
+
+#[test]
+fn each_segment_has_a_seed_of_its_own() {
+    let mut world = World::new();
+    world.live(1);
+    world.shard(ShardEvent::SegmentWanted { call: CallId(1) });
+    let seeds: Vec<_> = world
+        .commands
+        .iter()
+        .filter_map(|(_, command)| match command {
+            Command::Open(open) => Some((open.segment.segment, open.segment.seed)),
+            Command::Segment(plan) => Some((plan.segment, plan.seed)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(seeds.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [1, 2]);
+    assert!(seeds[0].1.salt != seeds[1].1.salt && seeds[0].1.nonce_prefix != seeds[1].1.nonce_prefix);
+}
+
+#[test]
+fn a_segment_that_is_not_durable_stays_where_recovery_looks() {
+    let mut world = World::new();
+    world.live(1);
+    world.bye(1, None);
+    world.shard_closes(1, Err("EIO".to_owned()));
+    assert!(matches!(world.jobs.last(), Some(Job::Checkpoint(_))));
+    assert_eq!(world.last_manifest().state, RecordingState::Open);
+    assert!(world.logs.iter().any(|log| log.severity == Severity::Error && log.text.contains("EIO")));
+    assert_eq!(world.control.calls(), 0);
+}

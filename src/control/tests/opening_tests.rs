@@ -1,0 +1,112 @@
+//! From the INVITE to the 200 or what stands in its place.
+
+use super::*;
+
+#[test]
+fn a_call_is_answered_only_when_the_shard_has_opened_it() {
+    let mut world = World::new();
+    let invite = world.invite(1);
+    assert_eq!(world.answered(invite), None);
+    let (0, Command::Open(open)) = &world.commands[0] else { panic!("an Open for shard 0") };
+    assert_eq!((open.tracks.len(), open.format), (2, SampleFormat::Mulaw));
+    assert!(open.segment.path.ends_with("0001.tape.part"));
+    world.opened(1);
+    let (_, code, body) = world.answers.last().unwrap();
+    let answer = sdp::parse(body.as_bytes()).unwrap();
+    assert_eq!(*code, 200);
+    assert_eq!(answer.media.iter().map(|m| m.port).collect::<Vec<_>>(), [10_000, 10_002]);
+    assert_eq!(answer.connection.unwrap().0, "192.0.2.5");
+    assert!(
+        matches!(&world.jobs[..], [Job::Checkpoint(_)]),
+        "participants survive a crash from the first moment"
+    );
+}
+
+#[test]
+fn the_manifest_knows_who_spoke_where_and_keeps_headers_but_no_secrets() {
+    let mut world = World::new();
+    world.live(1);
+    let manifest = world.last_manifest();
+    assert_eq!(manifest.tracks[0].participants, ["a"]);
+    assert_eq!(manifest.tracks[0].codecs, ["PCMU"]);
+    assert!(manifest.tracks[1].participants.is_empty());
+    assert_eq!(manifest.participants[0].aors[0].reveal(), "sip:alice@example.com");
+    assert_eq!(manifest.metadata[0].bytes().unwrap(), METADATA.as_bytes());
+    let kept: Vec<&str> = manifest.sip.headers.iter().map(|h| h.name.as_str()).collect();
+    assert_eq!(kept, ["X-Guid", "Require"]);
+    assert_eq!(manifest.state, RecordingState::Open);
+}
+
+#[test]
+fn what_a_shard_refuses_is_answered_503_and_deleted() {
+    let mut world = World::new();
+    let invite = world.invite(1);
+    let reason = link::Refusal::File("disk full".to_owned());
+    world.shard(ShardEvent::Refused { call: CallId(1), reason });
+    assert_eq!(world.answered(invite), Some(503));
+    assert!(matches!(world.jobs[..], [Job::Discard { .. }]));
+    assert!(world.logs.iter().any(|log| log.text.contains("disk full")));
+    assert_eq!(world.control.calls(), 0);
+}
+
+#[test]
+fn a_shard_that_does_not_answer_in_time_is_given_up() {
+    let mut world = World::new();
+    let invite = world.invite(1);
+    world.pass(1999);
+    assert_eq!(world.answered(invite), None);
+    world.pass(1);
+    assert_eq!((world.answered(invite), world.closes()), (Some(503), 1));
+    // It opens after all, and is closed as it was told.
+    world.opened(1);
+    world.shard_closes(1, Ok(()));
+    assert!(matches!(world.jobs[..], [Job::Discard { .. }]), "nobody was told that this is recorded");
+    assert_eq!((world.answers.len(), world.control.calls()), (1, 0));
+}
+
+#[test]
+fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
+    let mut world = World::new();
+    let from = Peer {
+        transport: Transport::Tcp,
+        link: 0,
+        local: "192.0.2.5:5060".parse().unwrap(),
+        remote: "10.0.0.1:5060".parse().unwrap(),
+    };
+    let message = Box::new(message("INVITE", OFFER, None));
+    let (dialog, request) = (DialogId(1), RequestId(9));
+    world.control.sip(SipEvent::Invite { dialog, request, message, from }, world.now());
+    world.control.wrapped(CallId(1), Err("vault sealed".to_owned()));
+    assert!(matches!(world.control.poll(), Some(Action::Wrap { .. })));
+    world.settle();
+    assert_eq!(world.answered(9), Some(503));
+    assert!(world.commands.is_empty() && world.jobs.is_empty());
+    assert_eq!(world.control.calls(), 0);
+}
+
+#[test]
+fn cancel_while_opening_closes_and_deletes() {
+    let mut world = World::new();
+    world.invite(1);
+    world.sip(SipEvent::Cancel { dialog: DialogId(1), ended: true });
+    assert_eq!(world.closes(), 1);
+    world.shard(ShardEvent::Refused { call: CallId(1), reason: link::Refusal::Closed });
+    assert!(matches!(world.jobs[..], [Job::Discard { .. }]));
+    assert!(world.answers.is_empty(), "the endpoint has answered");
+    assert_eq!(world.control.calls(), 0);
+}
+
+#[test]
+fn bye_before_the_answer_is_a_cancel_and_before_the_ack_a_short_recording() {
+    let mut world = World::new();
+    let invite = world.invite(1);
+    world.bye(1, None);
+    assert_eq!((world.answered(invite), world.closes()), (Some(487), 1));
+    world.shard(ShardEvent::Refused { call: CallId(1), reason: link::Refusal::Closed });
+
+    world.invite(2);
+    world.opened(2);
+    world.bye(2, None);
+    world.shard_closes(2, Ok(()));
+    assert!(matches!(world.jobs.last(), Some(Job::Finalise(_))));
+}
