@@ -34,7 +34,7 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(frames(input, 5), frames(input, 4096));
     let local = "127.0.0.1:5060".parse().expect("an address");
     let remote = "127.0.0.1:5070".parse().expect("an address");
-    let peer = Peer { transport: Transport::Udp, link: 1, local, remote };
+    let peer = Peer { transport: Transport::Udp, link: 1, listener: 0, local, remote };
     let mut endpoint = Endpoint::new(Config::recorder(), Box::new(Zeros));
     let parsed = Message::parse_datagram(input);
     if let Ok(message) = &parsed {

@@ -9,6 +9,6 @@ mod plan;
 mod raw;
 mod settings;
 
-pub use plan::{Listen, LogFormat, LogLevel, Machine, Plan, RingChoice, Transport};
+pub use plan::{External, Listen, LogFormat, LogLevel, Machine, Plan, RingChoice};
 pub use raw::{Problem, Problems, Raw, Source};
 pub use settings::{SETTINGS, Setting, Value};

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::raw::{Problem, Problems, Raw};
 use super::settings::Value;
 use crate::limits::{CALLS_MAX, HORIZON_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
+use crate::sip::Transport;
 
 /// What the recorder is started with. Only [`Plan::check`] makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -26,8 +27,6 @@ pub struct Plan {
     pub drain: Duration,
     /// Where SIP is taken.
     pub sip_listen: Vec<Listen>,
-    /// The address for Contact and SDP, if it is not the one reached.
-    pub external_address: Option<IpAddr>,
     /// Record calls without a sign of SIPREC, too.
     pub any_call: bool,
     /// Where media is received.
@@ -55,15 +54,44 @@ pub struct Listen {
     pub transport: Transport,
     /// Where.
     pub address: SocketAddr,
+    /// What clients are told instead.
+    pub external: Option<External>,
 }
 
-/// What SIP runs over.
+impl Listen {
+    /// A listening point that clients know by its own address.
+    pub fn new(transport: Transport, address: SocketAddr) -> Listen {
+        Listen { transport, address, external: None }
+    }
+}
+
+/// Our address as clients reach it, where a NAT stands between.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A stream.
-    Tcp,
+pub struct External {
+    /// For Contact, Via and SDP.
+    pub ip: IpAddr,
+    /// For Contact and Via, if the NAT changes that, too.
+    pub port: Option<u16>,
+}
+
+impl External {
+    fn parse(text: &str) -> Option<External> {
+        let ip_only = text.parse().ok().map(|ip| External { ip, port: None });
+        let both =
+            || text.parse::<SocketAddr>().ok().map(|at| External { ip: at.ip(), port: Some(at.port()) });
+        ip_only.or_else(both).filter(|external| !external.ip.is_unspecified() && external.port != Some(0))
+    }
+}
+
+/// As a URI and a Via write it: an IPv6 address in brackets.
+impl std::fmt::Display for External {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.ip, self.port) {
+            (ip, Some(port)) => write!(f, "{}", SocketAddr::new(ip, port)),
+            (IpAddr::V4(ip), None) => write!(f, "{ip}"),
+            (IpAddr::V6(ip), None) => write!(f, "[{ip}]"),
+        }
+    }
 }
 
 /// Which ring shards use.
@@ -152,7 +180,6 @@ impl Check<'_> {
             horizon: self.milliseconds("horizon_ms", HORIZON_MAX),
             drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
             sip_listen: self.listen(),
-            external_address: self.external_address(),
             any_call: self.switch("sip.any_call"),
             rtp_bind: self.rtp_bind(),
             rtp_ports,
@@ -292,13 +319,15 @@ impl Check<'_> {
         let mut listen = Vec::new();
         for item in said {
             match listen_point(item) {
-                Some(point) if point.address.port() != 0 && listen.contains(&point) => {
+                Some(point) if point.address.port() != 0 && listen.iter().any(|known| same(known, &point)) => {
                     self.problem("sip.listen", format_args!("names {item:?} twice"));
                 }
                 Some(point) => listen.push(point),
                 None => self.problem(
                     "sip.listen",
-                    format_args!("takes \"udp:ADDRESS:PORT\" and \"tcp:ADDRESS:PORT\", not {item:?}"),
+                    format_args!(
+                        "takes \"udp:ADDRESS:PORT\" and \"tcp:ADDRESS:PORT\", with \";external=ADDRESS\" if need be, not {item:?}"
+                    ),
                 ),
             }
         }
@@ -306,6 +335,10 @@ impl Check<'_> {
             self.problem("sip.listen", "is empty: no call could reach the recorder");
         }
         self.apart_from_media(&listen);
+        let external = self.external_address();
+        listen.iter_mut().for_each(|point| {
+            point.external = point.external.or(external.filter(|e| e.ip.is_ipv4() == point.address.is_ipv4()))
+        });
         listen
     }
 
@@ -327,16 +360,17 @@ impl Check<'_> {
         quiet.rtp_ports()
     }
 
-    fn external_address(&mut self) -> Option<IpAddr> {
+    /// The default of all listeners of its address family.
+    fn external_address(&mut self) -> Option<External> {
         let said = self.text("sip.external_address").to_owned();
-        let address: Option<IpAddr> = said.parse().ok();
-        if !said.is_empty() && address.is_none_or(|ip| ip.is_unspecified()) {
+        let external = External::parse(&said).filter(|external| external.port.is_none());
+        if !said.is_empty() && external.is_none() {
             self.problem(
                 "sip.external_address",
                 format_args!("must be an IP address that clients can reach, or empty, not {said:?}"),
             );
         }
-        address
+        external
     }
 
     fn rtp_bind(&mut self) -> IpAddr {
@@ -363,14 +397,22 @@ impl Check<'_> {
     }
 }
 
+fn same(a: &Listen, b: &Listen) -> bool {
+    (a.transport, a.address) == (b.transport, b.address)
+}
+
 fn listen_point(text: &str) -> Option<Listen> {
-    let (transport, address) = text.split_once(':')?;
+    let (point, external) = match text.split_once(";external=") {
+        Some((point, external)) => (point, Some(External::parse(external)?)),
+        None => (text, None),
+    };
+    let (transport, address) = point.split_once(':')?;
     let transport = match transport {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         _ => return None,
     };
-    Some(Listen { transport, address: address.parse().ok()? })
+    Some(Listen { external, ..Listen::new(transport, address.parse().ok()?) })
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ fn the_defaults_make_a_plan() {
     let plan = Plan::check(&Raw::default(), MACHINE).unwrap();
     assert_eq!((plan.shards, plan.calls_max, plan.receive_buffers), (3, 2500, 32_768));
     assert_eq!(plan.sip_listen.len(), 2);
-    assert_eq!(plan.external_address, None);
+    assert_eq!(plan.sip_listen[0].external, None);
     assert_eq!(Plan::check(&Raw::default(), Machine { cores: 1 }).unwrap().shards, 1);
 }
 
@@ -43,6 +43,18 @@ fn shards_get_disjoint_slices_that_start_even() {
     let plan = Plan::check(&raw, MACHINE).unwrap();
     assert_eq!([0, 1, 2].map(|n| plan.shard_ports(n)), [(4000, 4005), (4006, 4011), (4012, 4017)]);
     assert_eq!(plan.shard_calls_max(), 2);
+}
+
+#[test]
+fn each_listener_is_known_by_its_own_external_address_or_by_that_of_its_family() {
+    let raw = Raw::default().with("sip.external_address", "203.0.113.9").with(
+        "sip.listen",
+        "udp:0.0.0.0:5060, tcp:0.0.0.0:5060;external=203.0.113.5:15060, tcp:[::]:5060, udp:[::]:5060;external=2001:db8::1",
+    );
+    let plan = Plan::check(&raw, MACHINE).unwrap();
+    let told: Vec<_> = plan.sip_listen.iter().map(|l| l.external.map(|e| e.to_string())).collect();
+    let told: Vec<_> = told.iter().map(Option::as_deref).collect();
+    assert_eq!(told, [Some("203.0.113.9"), Some("203.0.113.5:15060"), None, Some("[2001:db8::1]")]);
 }
 
 #[test]
@@ -83,6 +95,8 @@ fn what_is_impossible_is_named() {
             "sip.listen takes UDP port 10002, which is inside rtp.ports",
         ),
         ("[sip]\nlisten = ['udp:1.1.1.1:1', 'udp:1.1.1.1:1']", "twice"),
+        ("[sip]\nlisten = ['udp:1.2.3.4:5060;external=nat']", "with \";external=ADDRESS\" if need be"),
+        ("[sip]\nlisten = ['udp:1.1.1.1:1', 'udp:1.1.1.1:1;external=2.2.2.2']", "twice"),
         ("[sip]\nexternal_address = '0.0.0.0'", "sip.external_address must be an IP address"),
         ("[keys]\nmaster_file = './recordings/key'", "keys.master_file lies inside recordings.dir"),
         ("[log]\nlevel = 'loud'", "log.level must be one of"),

@@ -123,12 +123,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "sip.listen",
         Default::List(&["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]),
-        "Where SIP is taken: \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\". Port 0 lets the system choose; the log says which.",
+        "Where SIP is taken: \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\". Port 0 lets the system choose; the log says which.\nWhere clients reach it by another address (NAT): \"udp:0.0.0.0:5060;external=203.0.113.5\", with a port if that differs, too.",
     ),
     setting(
         "sip.external_address",
         Default::Text(""),
-        "The IP address put into Contact and SDP, where it differs from the one that clients reach (NAT).\nEmpty: the local address that the client reached.",
+        "The IP address put into Contact and SDP, where clients reach another than ours (NAT): for each listener of its address family\nthat names none itself. Empty: the local address that the client reached.",
     ),
     setting(
         "sip.any_call",

@@ -157,8 +157,8 @@ impl<E: Entropy> Control<E> {
     /// The address that we tell the client, and the one that we bind: of the same family.
     fn addresses(&self, from: Peer) -> (IpAddr, IpAddr) {
         let bind = self.rules.rtp_bind;
-        let told = match self.rules.external_address {
-            Some(external) => external,
+        let told = match self.external.get(&from.listener) {
+            Some(external) => *external,
             None if bind.is_unspecified() => from.local.ip(),
             None => bind,
         };

@@ -44,8 +44,6 @@ pub struct Rules {
     pub shard_pairs: u32,
     /// Where media is received.
     pub rtp_bind: IpAddr,
-    /// The address for SDP, if it is not the one that was reached.
-    pub external_address: Option<IpAddr>,
     /// Folder of the recordings.
     pub recordings: PathBuf,
     /// Whose recordings these are.
@@ -66,6 +64,8 @@ pub struct World {
 /// The control core.
 pub struct Control<E> {
     rules: Rules,
+    /// Per listener the address for SDP, where it is not the one that was reached.
+    external: BTreeMap<u16, IpAddr>,
     entropy: E,
     world: World,
     draining: bool,
@@ -83,6 +83,7 @@ impl<E: Entropy> Control<E> {
         let shards = Shards::new(shards, rules.shard_calls_max, rules.shard_pairs);
         Control {
             rules,
+            external: BTreeMap::new(),
             entropy,
             world: World::default(),
             draining: false,
@@ -118,6 +119,14 @@ impl<E: Entropy> Control<E> {
     /// Takes note of the world.
     pub fn observe(&mut self, world: World) {
         self.world = world;
+    }
+
+    /// What the SDP of new calls through this listener gives as our address, instead of the one that was reached.
+    pub fn set_external(&mut self, listener: u16, address: Option<IpAddr>) {
+        match address {
+            Some(address) => _ = self.external.insert(listener, address),
+            None => _ = self.external.remove(&listener),
+        }
     }
 
     /// From now on every new call is answered 503.

@@ -37,7 +37,6 @@ fn rules() -> Rules {
         shard_calls_max: 5,
         shard_pairs: 10,
         rtp_bind: "0.0.0.0".parse().unwrap(),
-        external_address: None,
         recordings: "rec".into(),
         tenant: "default".to_owned(),
         any_call: false,
@@ -132,6 +131,7 @@ impl World {
         let from = Peer {
             transport: Transport::Udp,
             link: 0,
+            listener: 0,
             local: "192.0.2.5:5060".parse().unwrap(),
             remote: "10.0.0.1:5060".parse().unwrap(),
         };

@@ -25,6 +25,7 @@ use crate::base::RecordingId;
 use crate::config::Plan;
 use crate::keys::{KeyProvider, LocalKeys, MasterKeyError};
 use crate::ring::RingError;
+use crate::sip::Transport;
 use crate::store::{self, ActiveLock, LockError, OsDisk, StoreError};
 use crate::sys::{self, OsEntropy};
 
@@ -99,6 +100,8 @@ pub struct Recorder {
     pub udp: Vec<SocketAddr>,
     /// Where SIP is taken over TCP.
     pub tcp: Vec<SocketAddr>,
+    /// Where SIP is taken over TLS.
+    pub tls: Vec<SocketAddr>,
     /// Which ring the shards run on: `io_uring` or `poll`.
     pub ring: &'static str,
     stopper: Stopper,
@@ -136,12 +139,14 @@ impl Recorder {
             core: cores.last().copied(),
         };
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || start.run())?;
-        let (udp, tcp) = match bound.recv() {
+        let bound = match bound.recv() {
             Ok(bound) => bound.map_err(StartError::Bind)?,
             Err(mpsc::RecvError) => return Err(std::io::Error::other("the control thread died").into()),
         };
-        tracing::info!(?udp, ?tcp, ring, "listening");
-        Ok(Recorder { udp, tcp, ring, stopper: Stopper(Arc::new(stop)), ended, thread })
+        let of = |kind| bound.iter().filter(move |(k, _)| *k == kind).map(|(_, at)| *at).collect::<Vec<_>>();
+        let [udp, tcp, tls] = [Transport::Udp, Transport::Tcp, Transport::Tls].map(of);
+        tracing::info!(?udp, ?tcp, ?tls, ring, "listening");
+        Ok(Recorder { udp, tcp, tls, ring, stopper: Stopper(Arc::new(stop)), ended, thread })
     }
 
     /// Something to stop it with.

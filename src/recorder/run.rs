@@ -9,17 +9,17 @@ use tokio::sync::{Notify, watch};
 use super::pool::Pool;
 use super::shards::Shards;
 use crate::base::Mono;
-use crate::config::{Plan, Transport};
+use crate::config::{External, Plan};
 use crate::control::{Action, Control, Log, Now, Rules, Severity, World};
 use crate::keys::{KeyContext, KeyProvider};
 use crate::limits::{BYE_WAIT_MAX, RETRY_AFTER, TENANT, WORLD_INTERVAL};
 use crate::link::{Command, Event as ShardEvent};
-use crate::sip::{self, Endpoint};
+use crate::sip::{self, Endpoint, Transport};
 use crate::sip_net::Transports;
 use crate::store::ActiveLock;
 use crate::sys::{self, OsEntropy};
 
-type Bound = (Vec<SocketAddr>, Vec<SocketAddr>);
+type Bound = Vec<(Transport, SocketAddr)>;
 
 /// What the thread is given.
 pub(super) struct Start {
@@ -46,12 +46,12 @@ impl Start {
         let end = self.end.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let opened = runtime.and_then(|runtime| {
-            let transports = runtime.block_on(async { self.open() })?;
+            let transports = runtime.block_on(async { Transports::bind(&self.plan.sip_listen) })?;
             Ok((runtime, transports))
         });
         match opened {
             Ok((runtime, transports)) => {
-                let bound = transports.local_addresses();
+                let bound = transports.listeners().to_vec();
                 let control = ControlLoop::new(self, transports);
                 control.start.told.send(Ok(bound)).ok();
                 runtime.block_on(control.run());
@@ -62,14 +62,6 @@ impl Start {
             }
         }
         end.send(true).ok();
-    }
-
-    fn open(&self) -> io::Result<Transports> {
-        let of = |transport| {
-            let listen = self.plan.sip_listen.iter().filter(move |l| l.transport == transport);
-            listen.map(|l| l.address).collect::<Vec<_>>()
-        };
-        Transports::bind(&of(Transport::Udp), &of(Transport::Tcp))
     }
 
     fn shut_down(&mut self) {
@@ -85,18 +77,10 @@ impl Start {
             shard_calls_max: self.plan.shard_calls_max(),
             shard_pairs: u32::from(last - first).div_ceil(2),
             rtp_bind: self.plan.rtp_bind,
-            external_address: self.plan.external_address,
             recordings: self.plan.recordings.clone(),
             tenant: TENANT.to_owned(),
             any_call: self.plan.any_call,
         }
-    }
-
-    fn endpoint(&self, bound: &Bound) -> Endpoint {
-        let mut config = sip::Config::recorder();
-        let port = bound.0.first().or(bound.1.first()).map_or(5060, SocketAddr::port);
-        config.advertised = self.plan.external_address.map(|ip| SocketAddr::new(ip, port).to_string());
-        Endpoint::new(config, Box::new(OsEntropy))
     }
 }
 
@@ -126,9 +110,19 @@ struct ControlLoop {
 
 impl ControlLoop {
     fn new(start: Start, transports: Transports) -> ControlLoop {
-        let endpoint = start.endpoint(&transports.local_addresses());
+        let endpoint = Endpoint::new(sip::Config::recorder(), Box::new(OsEntropy));
         let control = Control::new(start.rules(), start.shards.len(), OsEntropy);
-        ControlLoop { start, transports, endpoint, control, stage: Stage::Open, looked: Mono(0) }
+        let points = start.plan.sip_listen.clone();
+        let mut made =
+            ControlLoop { start, transports, endpoint, control, stage: Stage::Open, looked: Mono(0) };
+        points.iter().zip(0..).for_each(|(point, number)| made.advertise(number, point.external));
+        made
+    }
+
+    /// Tells clients of this listener this address instead of ours.
+    fn advertise(&mut self, listener: u16, external: Option<External>) {
+        self.endpoint.set_advertised(listener, external.map(|external| external.to_string()));
+        self.control.set_external(listener, external.map(|external| external.ip));
     }
 
     async fn run(mut self) {

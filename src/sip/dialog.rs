@@ -164,8 +164,8 @@ impl Dialog {
 
 /// Our host as the peer should see it.
 pub(crate) fn host(config: &Config, peer: &Peer) -> String {
-    match config.advertised.as_deref() {
-        Some(host) if split_host_port(host).1.is_some() => host.to_owned(),
+    match config.advertised.get(&peer.listener) {
+        Some(host) if split_host_port(host).1.is_some() => host.clone(),
         Some(host) => format!("{host}:{}", peer.local.port()),
         None => peer.local.to_string(),
     }
@@ -173,7 +173,11 @@ pub(crate) fn host(config: &Config, peer: &Peer) -> String {
 
 /// Our Contact, with the feature tag that RFC 7866 section 6 asks for.
 pub(crate) fn contact(config: &Config, peer: &Peer) -> String {
-    let transport = if peer.transport == Transport::Udp { "" } else { ";transport=tcp" };
+    let transport = match peer.transport {
+        Transport::Udp => "",
+        Transport::Tcp => ";transport=tcp",
+        Transport::Tls => ";transport=tls",
+    };
     format!("<sip:{}@{}{transport}>;{}", config.user, host(config, peer), config.feature)
 }
 

@@ -95,6 +95,15 @@ impl Endpoint {
         self.drain = retry_after;
     }
 
+    /// What Contact and Via show of a listener instead of its local address: a host, with a port if it differs. Dialogs that
+    /// live show it from their next message on.
+    pub fn set_advertised(&mut self, listener: u16, host: Option<String>) {
+        match host {
+            Some(host) => _ = self.config.advertised.insert(listener, host),
+            None => _ = self.config.advertised.remove(&listener),
+        }
+    }
+
     /// What has been counted.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -1,5 +1,6 @@
 //! What goes in and out of an [`super::Endpoint`] besides messages.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -186,8 +187,8 @@ pub struct Config {
     pub product: String,
     /// The user part of our Contact.
     pub user: String,
-    /// The host, with a port if need be, that Contact and Via show instead of the local address.
-    pub advertised: Option<String>,
+    /// Per listener the host, with a port if need be, that Contact and Via show instead of the local address.
+    pub advertised: BTreeMap<u16, String>,
     /// Contact's header parameter: `+sip.srs` for a recorder, `+sip.src` for a recording client (RFC 7866 section 6).
     pub feature: String,
     /// Transactions alive at once; further requests are answered 503 without state.
@@ -202,7 +203,7 @@ impl Config {
         Config {
             product: concat!("tapehead/", env!("CARGO_PKG_VERSION")).to_owned(),
             user: "tapehead".to_owned(),
-            advertised: None,
+            advertised: BTreeMap::new(),
             feature: "+sip.srs".to_owned(),
             transactions_max: crate::limits::TRANSACTIONS_MAX,
             dialogs_max: crate::limits::DIALOGS_MAX,

@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-/// A transport. TLS will be a third: nothing in the endpoint but [`Transport::is_reliable`] and the name asks which.
+/// A transport. Nothing in the endpoint but [`Transport::is_reliable`] and the name asks which.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Transport {
     /// Datagrams.
     Udp,
     /// A stream.
     Tcp,
+    /// A stream inside of TLS.
+    Tls,
 }
 
 impl Transport {
@@ -22,12 +24,15 @@ impl Transport {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         }
     }
 
     /// The transport that a URI's `transport` parameter or a Via names.
     pub fn from_name(name: &str) -> Option<Transport> {
-        [Transport::Udp, Transport::Tcp].into_iter().find(|t| t.as_str().eq_ignore_ascii_case(name))
+        [Transport::Udp, Transport::Tcp, Transport::Tls]
+            .into_iter()
+            .find(|t| t.as_str().eq_ignore_ascii_case(name))
     }
 }
 
@@ -38,7 +43,9 @@ pub struct Peer {
     pub transport: Transport,
     /// The driver's name for the UDP socket or for the connection. A connection's is never used again.
     pub link: u64,
-    /// Our address on this path: what Via and Contact say unless an advertised host is configured.
+    /// The number of the listener that it belongs to, in the order of `sip.listen`: which of our addresses the peer is told.
+    pub listener: u16,
+    /// Our address on this path: what Via and Contact say unless its listener is advertised as something else.
     pub local: SocketAddr,
     /// The peer's address. For a link that is no more, or for [`Peer::NEW_CONNECTION`], the driver connects to it.
     pub remote: SocketAddr,

@@ -39,6 +39,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::config::Listen;
 use crate::limits::{SIP_CONNECTIONS_MAX, SIP_INBOUND_MAX};
 use crate::sip::{Malformed, Message, Peer, Transport};
 
@@ -76,7 +77,8 @@ pub struct Transports {
     arrivals: mpsc::Receiver<Arrival>,
     arrived: mpsc::Sender<Arrival>,
     udp: HashMap<u64, udp::Link>,
-    listeners: Vec<SocketAddr>,
+    /// What is bound, ports filled in: a listener's number is its place.
+    listeners: Vec<(Transport, SocketAddr)>,
     connections: tcp::Connections,
     tasks: Vec<JoinHandle<()>>,
     counters: Counters,
@@ -87,16 +89,12 @@ pub struct Transports {
 const LINKS_PER_LISTENER: u64 = 1 << 48;
 
 impl Transports {
-    /// Opens a UDP socket and a TCP listener for each address given. Call inside of a tokio runtime.
-    pub fn bind(udp: &[SocketAddr], tcp: &[SocketAddr]) -> io::Result<Transports> {
-        Transports::bind_bounded(udp, tcp, SIP_CONNECTIONS_MAX)
+    /// Opens a socket for each listening point, which get their numbers in this order. Call inside of a tokio runtime.
+    pub fn bind(listen: &[Listen]) -> io::Result<Transports> {
+        Transports::bind_bounded(listen, SIP_CONNECTIONS_MAX)
     }
 
-    fn bind_bounded(
-        udp: &[SocketAddr],
-        tcp: &[SocketAddr],
-        connections_max: usize,
-    ) -> io::Result<Transports> {
+    fn bind_bounded(listen: &[Listen], connections_max: usize) -> io::Result<Transports> {
         let (arrived, arrivals) = mpsc::channel(SIP_INBOUND_MAX);
         let mut transports = Transports {
             arrivals,
@@ -108,23 +106,27 @@ impl Transports {
             counters: Counters::default(),
             next_link: 0,
         };
-        udp.iter().try_for_each(|address| transports.listen_udp(*address))?;
-        tcp.iter().try_for_each(|address| transports.listen_tcp(*address))?;
+        listen.iter().try_for_each(|point| transports.listen(point))?;
         Ok(transports)
     }
 
-    fn listen_udp(&mut self, address: SocketAddr) -> io::Result<()> {
-        let link = self.new_link();
-        let (socket, task) = udp::listen(address, link, self.arrived.clone())?;
-        self.udp.insert(link, socket);
-        self.tasks.push(task);
-        Ok(())
-    }
-
-    fn listen_tcp(&mut self, address: SocketAddr) -> io::Result<()> {
-        let first_link = (self.listeners.len() as u64 + 1) * LINKS_PER_LISTENER;
-        let (local, task) = tcp::listen(address, first_link, self.arrived.clone())?;
-        self.listeners.push(local);
+    fn listen(&mut self, point: &Listen) -> io::Result<()> {
+        let number = self.listeners.len() as u16;
+        let (local, task) = match point.transport {
+            Transport::Udp => {
+                let link = self.new_link();
+                let (socket, task) = udp::listen(point.address, link, number, self.arrived.clone())?;
+                let local = socket.local;
+                self.udp.insert(link, socket);
+                (local, task)
+            }
+            Transport::Tcp => {
+                let first_link = (u64::from(number) + 1) * LINKS_PER_LISTENER;
+                tcp::listen(point.address, first_link, number, self.arrived.clone())?
+            }
+            Transport::Tls => return Err(io::ErrorKind::Unsupported.into()),
+        };
+        self.listeners.push((point.transport, local));
         self.tasks.push(task);
         Ok(())
     }
@@ -134,31 +136,34 @@ impl Transports {
         self.next_link
     }
 
-    /// The addresses that UDP sockets and TCP listeners are bound to, ports filled in.
-    pub fn local_addresses(&self) -> (Vec<SocketAddr>, Vec<SocketAddr>) {
-        let mut udp: Vec<_> = self.udp.iter().map(|(link, socket)| (*link, socket.local)).collect();
-        udp.sort_unstable();
-        (udp.into_iter().map(|(_, local)| local).collect(), self.listeners.clone())
+    /// What is listened to, ports filled in, by the number of the listener.
+    pub fn listeners(&self) -> &[(Transport, SocketAddr)] {
+        &self.listeners
     }
 
     /// How to reach `remote` without having heard from it; `None` if no socket of ours speaks its address family.
     pub fn towards(&self, transport: Transport, remote: SocketAddr) -> Option<Peer> {
-        let fits = |local: &SocketAddr| local.is_ipv4() == remote.is_ipv4();
+        let fits = |(kind, local): &(Transport, SocketAddr)| {
+            *kind == transport && local.is_ipv4() == remote.is_ipv4()
+        };
+        let number = self.listeners.iter().position(fits);
         let (link, bound) = match transport {
             Transport::Udp => {
-                let (link, socket) =
-                    self.udp.iter().filter(|(_, link)| fits(&link.local)).min_by_key(|(link, _)| **link)?;
-                (*link, socket.local)
+                let number = number? as u16;
+                self.udp
+                    .iter()
+                    .find(|(_, socket)| socket.number == number)
+                    .map(|(link, socket)| (*link, socket.local))?
             }
             // Our own listener, if any, is where the peer can reach us later.
-            Transport::Tcp => {
+            Transport::Tcp | Transport::Tls => {
                 let any =
                     SocketAddr::new(if remote.is_ipv4() { [0; 4].into() } else { [0; 16].into() }, 5060);
-                (Peer::NEW_CONNECTION, self.listeners.iter().copied().find(fits).unwrap_or(any))
+                (Peer::NEW_CONNECTION, number.map_or(any, |number| self.listeners[number].1))
             }
         };
         let local = SocketAddr::new(local_ip(bound.ip(), remote), bound.port());
-        Some(Peer { transport, link, local, remote })
+        Some(Peer { transport, link, listener: number.unwrap_or(0) as u16, local, remote })
     }
 
     /// What has been counted.
@@ -195,7 +200,7 @@ impl Transports {
                 let sent = self.udp.get(&to.link).is_some_and(|link| link.send(to.remote, &bytes));
                 self.counters.datagrams_dropped += u64::from(!sent);
             }
-            Transport::Tcp => self.send_stream(to, fallback, bytes),
+            Transport::Tcp | Transport::Tls => self.send_stream(to, fallback, bytes),
         }
     }
 
@@ -203,7 +208,8 @@ impl Transports {
         let address = if to.link == Peer::NEW_CONNECTION { to.remote } else { fallback.unwrap_or(to.remote) };
         let link = self.connections.find(to.link, [to.remote, address]).unwrap_or_else(|| {
             let link = self.new_link();
-            self.counters.evicted += self.connections.add(tcp::connect(link, address, self.arrived.clone()));
+            let peer = Peer { link, remote: address, ..to };
+            self.counters.evicted += self.connections.add(tcp::connect(peer, self.arrived.clone()));
             link
         });
         if !self.connections.send(link, bytes) {

@@ -133,6 +133,7 @@ impl Connections {
 pub(super) fn listen(
     address: SocketAddr,
     first_link: u64,
+    number: u16,
     arrived: mpsc::Sender<Arrival>,
 ) -> io::Result<(SocketAddr, JoinHandle<()>)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
@@ -145,10 +146,10 @@ pub(super) fn listen(
     socket.listen(BACKLOG)?;
     let listener = TcpListener::from_std(socket.into())?;
     let local = listener.local_addr()?;
-    Ok((local, tokio::spawn(accept(listener, first_link, arrived))))
+    Ok((local, tokio::spawn(accept(listener, first_link, number, arrived))))
 }
 
-async fn accept(listener: TcpListener, first_link: u64, arrived: mpsc::Sender<Arrival>) {
+async fn accept(listener: TcpListener, first_link: u64, number: u16, arrived: mpsc::Sender<Arrival>) {
     let mut link = first_link;
     loop {
         let Ok((stream, remote)) = listener.accept().await else {
@@ -160,8 +161,11 @@ async fn accept(listener: TcpListener, first_link: u64, arrived: mpsc::Sender<Ar
         let (known, wait) = tokio::sync::oneshot::channel::<()>();
         let (to, pong) = (arrived.clone(), writes.clone());
         let reader = tokio::spawn(async move {
-            if wait.await.is_ok() {
-                run(stream, link, remote, pong, queue, &to).await;
+            if wait.await.is_ok()
+                && let Ok(local) = stream.local_addr()
+            {
+                let peer = Peer { transport: Transport::Tcp, link, listener: number, local, remote };
+                run(stream, peer, pong, queue, &to).await;
             }
             let _ = to.send(Arrival::Closed(link)).await;
         });
@@ -175,13 +179,15 @@ async fn accept(listener: TcpListener, first_link: u64, arrived: mpsc::Sender<Ar
     }
 }
 
-/// Starts connecting to `remote`; messages may be queued at once.
-pub(super) fn connect(link: u64, remote: SocketAddr, arrived: mpsc::Sender<Arrival>) -> Accepted {
+/// Starts connecting to `peer.remote`; messages may be queued at once. What comes back has `peer` as its sender: our address
+/// stays that of the listener, where the peer can reach us.
+pub(super) fn connect(peer: Peer, arrived: mpsc::Sender<Arrival>) -> Accepted {
+    let Peer { link, remote, .. } = peer;
     let (writes, queue) = mpsc::channel(SIP_WRITES_MAX);
     let pong = writes.clone();
     let reader = tokio::spawn(async move {
         if let Ok(Ok(stream)) = timeout(CONNECT_MAX, TcpStream::connect(remote)).await {
-            run(stream, link, remote, pong, queue, &arrived).await;
+            run(stream, peer, pong, queue, &arrived).await;
         }
         // Nobody left to tell: then nobody needs to know.
         let _ = arrived.send(Arrival::Closed(link)).await;
@@ -192,18 +198,16 @@ pub(super) fn connect(link: u64, remote: SocketAddr, arrived: mpsc::Sender<Arriv
 /// Reads a connection to its end, while a task beside it writes.
 async fn run(
     stream: TcpStream,
-    link: u64,
-    remote: SocketAddr,
+    peer: Peer,
     pong: mpsc::Sender<Arc<[u8]>>,
     queue: mpsc::Receiver<Arc<[u8]>>,
     arrived: &mpsc::Sender<Arrival>,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
     // Small messages that somebody waits for; a refusal costs only delay.
     let _ = stream.set_nodelay(true);
     let (reading, writing) = stream.into_split();
     tokio::spawn(write(writing, queue));
-    read(reading, Peer { transport: Transport::Tcp, link, local, remote }, pong, arrived).await;
+    read(reading, peer, pong, arrived).await;
 }
 
 /// Writes what is queued until the queue ends, the peer goes or does not read.

@@ -24,6 +24,13 @@ fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }
 
+/// A listener of each of these kinds, on loopback.
+fn listen(kinds: &[Transport]) -> Vec<Listen> {
+    kinds.iter().map(|kind| Listen::new(*kind, loopback())).collect()
+}
+
+const BOTH: &[Transport] = &[Transport::Udp, Transport::Tcp];
+
 fn options(call: &str, body: &[u8]) -> Vec<u8> {
     Builder::request(&Method::Options, "sip:h")
         .header("Via", format_args!("SIP/2.0/TCP 127.0.0.1;rport;branch=z9hG4bK{call}"))
@@ -52,9 +59,9 @@ struct Station {
 }
 
 impl Station {
-    fn new(config: Config, udp: &[SocketAddr], tcp: &[SocketAddr]) -> Station {
-        let transports = Transports::bind(udp, tcp).unwrap();
-        let endpoint = Endpoint::new(config, Box::new(Seeded(Prng::new(udp.len() as u64 + 9))));
+    fn new(config: Config, kinds: &[Transport]) -> Station {
+        let transports = Transports::bind(&listen(kinds)).unwrap();
+        let endpoint = Endpoint::new(config, Box::new(Seeded(Prng::new(kinds.len() as u64 + 9))));
         Station { transports, endpoint, start: Instant::now() }
     }
 
@@ -81,13 +88,10 @@ impl Station {
 
 fn whole_call(transport: Transport) {
     block_on(async {
-        let mut srs = Station::new(Config::recorder(), &[loopback()], &[loopback()]);
-        let mut src = Station::new(Config::client(), &[loopback()], &[]);
-        let (udp, tcp) = srs.transports.local_addresses();
-        let to = src
-            .transports
-            .towards(transport, if transport == Transport::Udp { udp[0] } else { tcp[0] })
-            .unwrap();
+        let mut srs = Station::new(Config::recorder(), BOTH);
+        let mut src = Station::new(Config::client(), &[Transport::Udp]);
+        let (_, at) = srs.transports.listeners().iter().find(|(kind, _)| *kind == transport).unwrap();
+        let to = src.transports.towards(transport, *at).unwrap();
         // 60 KB: beyond any one read, and on UDP a datagram in fragments.
         let invitation = Invitation::to("sip:rec@127.0.0.1").body("a/b", vec![b'x'; 60_000]);
         let dialog = src.endpoint.invite(src.now(), to, invitation);
@@ -123,9 +127,9 @@ fn a_whole_call_with_a_large_body_over_tcp() {
 #[test]
 fn a_recorder_hangs_up_over_the_connection_that_the_call_came_on() {
     block_on(async {
-        let mut srs = Station::new(Config::recorder(), &[], &[loopback()]);
-        let mut src = Station::new(Config::client(), &[], &[]);
-        let to = src.transports.towards(Transport::Tcp, srs.transports.local_addresses().1[0]).unwrap();
+        let mut srs = Station::new(Config::recorder(), &[Transport::Tcp]);
+        let mut src = Station::new(Config::client(), &[]);
+        let to = src.transports.towards(Transport::Tcp, srs.transports.listeners()[0].1).unwrap();
         src.endpoint.invite(src.now(), to, Invitation::to("sip:rec@127.0.0.1").body("a/b", "x"));
         let recorder = async {
             let Event::Invite { dialog, request, .. } = srs.event().await else { panic!("no INVITE") };
@@ -148,8 +152,8 @@ fn a_recorder_hangs_up_over_the_connection_that_the_call_came_on() {
 #[test]
 fn a_ping_gets_one_pong_and_pieces_are_put_together() {
     block_on(async {
-        let mut transports = Transports::bind(&[], &[loopback()]).unwrap();
-        let mut peer = TcpStream::connect(transports.local_addresses().1[0]).await.unwrap();
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp])).unwrap();
+        let mut peer = TcpStream::connect(transports.listeners()[0].1).await.unwrap();
         peer.write_all(b"\r\n\r\n").await.unwrap();
         let message = options("one", b"body");
         for piece in message.chunks(50) {
@@ -172,8 +176,8 @@ fn a_ping_gets_one_pong_and_pieces_are_put_together() {
 #[test]
 fn a_stream_that_cannot_be_framed_is_answered_and_closed() {
     block_on(async {
-        let mut srs = Station::new(Config::recorder(), &[], &[loopback()]);
-        let mut peer = TcpStream::connect(srs.transports.local_addresses().1[0]).await.unwrap();
+        let mut srs = Station::new(Config::recorder(), &[Transport::Tcp]);
+        let mut peer = TcpStream::connect(srs.transports.listeners()[0].1).await.unwrap();
         let bad =
             String::from_utf8(options("x", b"")).unwrap().replace("Content-Length: 0", "Content-Length: -1");
         peer.write_all(bad.as_bytes()).await.unwrap();
@@ -188,8 +192,8 @@ fn a_stream_that_cannot_be_framed_is_answered_and_closed() {
 #[test]
 fn the_connection_idle_longest_makes_room() {
     block_on(async {
-        let mut transports = Transports::bind_bounded(&[], &[loopback()], 2).unwrap();
-        let address = transports.local_addresses().1[0];
+        let mut transports = Transports::bind_bounded(&listen(&[Transport::Tcp]), 2).unwrap();
+        let address = transports.listeners()[0].1;
         let mut peers = Vec::new();
         for call in ["a", "b"] {
             let mut peer = TcpStream::connect(address).await.unwrap();
@@ -212,8 +216,8 @@ fn the_connection_idle_longest_makes_room() {
 #[test]
 fn a_peer_that_does_not_read_loses_its_connection_and_holds_up_nobody() {
     block_on(async {
-        let mut transports = Transports::bind(&[], &[loopback()]).unwrap();
-        let address = transports.local_addresses().1[0];
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp])).unwrap();
+        let address = transports.listeners()[0].1;
         let mut deaf = TcpStream::connect(address).await.unwrap();
         deaf.write_all(&options("deaf", b"")).await.unwrap();
         let peer = transports.receive().await.peer;
@@ -236,9 +240,9 @@ fn a_peer_that_does_not_read_loses_its_connection_and_holds_up_nobody() {
 #[test]
 fn a_response_whose_connection_is_gone_goes_out_over_a_new_one() {
     block_on(async {
-        let mut transports = Transports::bind(&[], &[loopback()]).unwrap();
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp])).unwrap();
         let listener = TcpListener::bind(loopback()).await.unwrap();
-        let mut peer = TcpStream::connect(transports.local_addresses().1[0]).await.unwrap();
+        let mut peer = TcpStream::connect(transports.listeners()[0].1).await.unwrap();
         peer.write_all(&options("gone", b"")).await.unwrap();
         let from = transports.receive().await.peer;
         drop(peer);
@@ -255,8 +259,9 @@ fn a_response_whose_connection_is_gone_goes_out_over_a_new_one() {
 #[test]
 fn datagrams_come_with_our_address_as_the_peer_sees_it_and_keep_alives_are_silent() {
     block_on(async {
-        let mut transports = Transports::bind(&["0.0.0.0:0".parse().unwrap()], &[]).unwrap();
-        let port = transports.local_addresses().0[0].port();
+        let mut transports =
+            Transports::bind(&[Listen::new(Transport::Udp, "0.0.0.0:0".parse().unwrap())]).unwrap();
+        let port = transports.listeners()[0].1.port();
         let peer = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
         for datagram in [&b""[..], b"\r\n\r\n", b"\0\0\0\0", &options("u", b"abc")] {
             peer.send_to(datagram, ("127.0.0.1", port)).await.unwrap();

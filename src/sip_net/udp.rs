@@ -21,6 +21,7 @@ const ROUTES_MAX: usize = 4096;
 
 pub(super) struct Link {
     pub(super) local: SocketAddr,
+    pub(super) number: u16,
     socket: Arc<UdpSocket>,
 }
 
@@ -35,6 +36,7 @@ impl Link {
 pub(super) fn listen(
     address: SocketAddr,
     link: u64,
+    number: u16,
     arrived: mpsc::Sender<Arrival>,
 ) -> io::Result<(Link, JoinHandle<()>)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
@@ -47,11 +49,17 @@ pub(super) fn listen(
     socket.bind(&address.into())?;
     let socket = Arc::new(UdpSocket::from_std(socket.into())?);
     let local = socket.local_addr()?;
-    let task = tokio::spawn(read(socket.clone(), local, link, arrived));
-    Ok((Link { local, socket }, task))
+    let task = tokio::spawn(read(socket.clone(), local, link, number, arrived));
+    Ok((Link { local, number, socket }, task))
 }
 
-async fn read(socket: Arc<UdpSocket>, bound: SocketAddr, link: u64, arrived: mpsc::Sender<Arrival>) {
+async fn read(
+    socket: Arc<UdpSocket>,
+    bound: SocketAddr,
+    link: u64,
+    number: u16,
+    arrived: mpsc::Sender<Arrival>,
+) {
     let mut buffer = vec![0; SIP_DATAGRAM_BYTES_MAX];
     let mut routes: HashMap<IpAddr, IpAddr> = HashMap::new();
     loop {
@@ -66,7 +74,8 @@ async fn read(socket: Arc<UdpSocket>, bound: SocketAddr, link: u64, arrived: mps
             routes.clear();
         }
         let ip = *routes.entry(remote.ip()).or_insert_with(|| local_ip(bound.ip(), remote));
-        let peer = Peer { transport: Transport::Udp, link, local: SocketAddr::new(ip, bound.port()), remote };
+        let local = SocketAddr::new(ip, bound.port());
+        let peer = Peer { transport: Transport::Udp, link, listener: number, local, remote };
         let inbound = Inbound { peer, message: Message::parse_datagram(datagram) };
         if arrived.send(Arrival::Message(Box::new(inbound))).await.is_err() {
             return;

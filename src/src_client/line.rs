@@ -42,6 +42,7 @@ impl Line {
                 let local = socket.local_addr()?;
                 (Wire::Udp(socket), local)
             }
+            Transport::Tls => return Err(ErrorKind::Unsupported.into()),
             Transport::Tcp => {
                 let stream = TcpStream::connect(recorder)?;
                 stream.set_nodelay(true)?;
@@ -54,7 +55,7 @@ impl Line {
         Ok(Line {
             endpoint,
             wire,
-            peer: Peer { transport, link: 0, local, remote: recorder },
+            peer: Peer { transport, link: 0, listener: 0, local, remote: recorder },
             events: VecDeque::new(),
         })
     }

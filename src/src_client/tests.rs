@@ -26,7 +26,7 @@ fn recorder(code: u16) -> (SocketAddr, mpsc::Receiver<Message>) {
         let mut endpoint = Endpoint::new(Config::recorder(), Box::new(OsEntropy));
         let mut bytes = [0; 65_535];
         while let Ok((len, remote)) = socket.recv_from(&mut bytes) {
-            let peer = Peer { transport: Transport::Udp, link: 0, local, remote };
+            let peer = Peer { transport: Transport::Udp, link: 0, listener: 0, local, remote };
             endpoint.receive(clock::mono(), peer, Message::parse_datagram(&bytes[..len]));
             while let Some(action) = endpoint.poll(clock::mono()) {
                 match action {

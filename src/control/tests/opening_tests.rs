@@ -65,11 +65,25 @@ fn a_shard_that_does_not_answer_in_time_is_given_up() {
 }
 
 #[test]
+fn the_answer_gives_the_external_address_of_the_listener_that_the_call_came_through() {
+    let mut world = World::new();
+    world.control.set_external(0, Some("203.0.113.5".parse().unwrap()));
+    world.invite(1);
+    world.opened(1);
+    assert!(world.answers.last().unwrap().2.contains("c=IN IP4 203.0.113.5\r\n"));
+    world.control.set_external(0, None);
+    world.invite(2);
+    world.opened(2);
+    assert!(world.answers.last().unwrap().2.contains("c=IN IP4 192.0.2.5\r\n"));
+}
+
+#[test]
 fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
     let mut world = World::new();
     let from = Peer {
         transport: Transport::Tcp,
         link: 0,
+        listener: 0,
         local: "192.0.2.5:5060".parse().unwrap(),
         remote: "10.0.0.1:5060".parse().unwrap(),
     };

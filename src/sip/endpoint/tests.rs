@@ -24,6 +24,7 @@ fn src(transport: Transport) -> Peer {
     Peer {
         transport,
         link: 7,
+        listener: 0,
         local: "10.0.0.9:5060".parse().unwrap(),
         remote: "10.0.0.1:5070".parse().unwrap(),
     }
@@ -157,6 +158,32 @@ fn a_call_is_answered_with_what_a_recorder_has_to_say() {
     assert!(ok.header("Server").unwrap().starts_with("tapehead/") && ok.header("X-Own").is_some());
     assert_eq!((ok.content_type().as_deref(), ok.body()), (Some("application/sdp"), &b"v=0\r\n"[..]));
     assert!(!ok.to().tag().is_empty());
+}
+
+#[test]
+fn each_listener_is_advertised_by_its_own_address_and_transport() {
+    let mut recorder = Recorder::new();
+    recorder.endpoint.set_advertised(1, Some("203.0.113.5".to_owned()));
+    recorder.endpoint.set_advertised(2, Some("[2001:db8::1]:15061".to_owned()));
+    let told = |recorder: &mut Recorder, listener, transport| {
+        let call = format!("at-{listener}");
+        let from = Peer { listener, ..src(transport) };
+        let invite = invite(1)
+            .replace("Call-ID: ", &format!("Call-ID: {call}"))
+            .replace("branch=", &format!("branch=z9hG4bK{call}"));
+        let (_, events) = recorder.feed_from(from, &invite);
+        let [Event::Invite { request, .. }] = events[..] else { panic!("{events:?}") };
+        recorder.endpoint.respond(Mono(0), request, Answer::ok()).unwrap();
+        recorder.drain().0[0].contact().unwrap().uri().as_str().to_owned()
+    };
+    assert_eq!(told(&mut recorder, 0, Transport::Udp), "sip:tapehead@10.0.0.9:5060");
+    assert_eq!(told(&mut recorder, 1, Transport::Tcp), "sip:tapehead@203.0.113.5:5060;transport=tcp");
+    assert_eq!(told(&mut recorder, 2, Transport::Tls), "sip:tapehead@[2001:db8::1]:15061;transport=tls");
+    recorder.endpoint.set_advertised(1, None);
+    assert_eq!(
+        dialog::host(&recorder.endpoint.config, &Peer { listener: 1, ..src(Transport::Tcp) }),
+        "10.0.0.9:5060"
+    );
 }
 
 #[test]
