@@ -1,6 +1,7 @@
 //! SIPp, a client that is not ours, places SIPREC calls with audio over UDP and over TCP; each tone must be on its channel.
 //!
-//! Needs `sipp` and `python3`, and root or CAP_NET_RAW for SIPp's raw socket. A missing tool fails: `./check` installs them.
+//! Needs SIPp as `.ci/sipp-tls` makes it and `python3`, and root or CAP_NET_RAW for SIPp's raw socket. A missing tool fails:
+//! `./check` sees to all of them.
 
 mod common;
 
@@ -9,7 +10,7 @@ use std::process::Command;
 
 use common::audio::{read_wav, share_of};
 use common::recordings::{Recording, finished};
-use common::{Recorder, export, said, verify};
+use common::{Recorder, SIPP, export, said, verify};
 
 const TONES: [f64; 2] = [440.0, 1000.0];
 
@@ -31,14 +32,14 @@ fn prepare(home: &Path) {
 }
 
 fn run_sipp(recorder: &Recorder, transport: &str) {
-    let run = Command::new("sipp")
+    let run = Command::new(SIPP)
         .args(["-sf", "siprec_uac.xml", "-m", "1", "-nostdin", "-timeout", "30s", "-timeout_error"])
         .args(["-trace_err", "-error_file", "errors.log", "-i", "127.0.0.1", "-t", transport])
         .arg(recorder.sip.to_string())
         .current_dir(&recorder.home)
         .env("TERM", "dumb")
         .output()
-        .expect("sipp is missing: apt-get install sip-tester");
+        .expect("SIPp is missing: run .ci/sipp-tls");
     let errors = std::fs::read_to_string(recorder.home.join("errors.log")).unwrap_or_default();
     assert!(
         run.status.success(),

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tapehead");
 
+/// SIPp with TLS: `.ci/sipp-tls` sees to it that it is there.
+pub const SIPP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sipp/sipp");
+
 /// How long the binary may take for anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
