@@ -4,12 +4,14 @@
 
 mod id;
 mod instant;
+mod networks;
 pub mod planted;
 mod prng;
 mod redacted;
 
 pub use id::{RecordingId, SegmentNumber};
 pub use instant::{Mono, Wall};
+pub use networks::{Network, Networks, network};
 pub use prng::Prng;
 pub use redacted::Redacted;
 
