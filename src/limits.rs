@@ -149,6 +149,13 @@ pub const EVENTS_MAX: usize = 16_384;
 
 // ---------------------------------------------------------------- signalling
 
+/// Peers in the configuration.
+pub const PEERS_MAX: usize = 4096;
+/// Networks of one peer, and of the list of those who may talk at all.
+pub const NETWORKS_MAX: usize = 1024;
+/// Requests or calls per second that may be asked for as a limit: more than any machine takes.
+pub const RATE_MAX: u64 = 1_000_000;
+
 /// Longest SIP message on UDP: what IP can carry (RFC 3261 section 18.1.1).
 pub const SIP_DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Longest header block of a SIP message.

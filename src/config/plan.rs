@@ -4,9 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::peers::PeerPlan;
 use super::raw::{Problem, Problems, Raw};
 use super::settings::Value;
-use crate::limits::{CALLS_MAX, HORIZON_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
+use crate::base::Network;
+use crate::limits::{CALLS_MAX, HORIZON_MAX, NETWORKS_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
 use crate::sip::Transport;
 
 /// What the recorder is started with. Only [`Plan::check`] makes one.
@@ -27,8 +29,12 @@ pub struct Plan {
     pub drain: Duration,
     /// Where SIP is taken.
     pub sip_listen: Vec<Listen>,
+    /// Who may talk SIP at all, peers aside; empty: everybody.
+    pub sip_allow: Vec<Network>,
     /// Record calls without a sign of SIPREC, too.
     pub any_call: bool,
+    /// What is particular to single clients.
+    pub peers: Vec<PeerPlan>,
     /// Where media is received.
     pub rtp_bind: IpAddr,
     /// First and last media port: the first even, the last odd.
@@ -158,8 +164,8 @@ fn port_pairs((first, last): (u16, u16)) -> u32 {
     (u32::from(last) + 1).saturating_sub(u32::from(first)) / 2
 }
 
-struct Check<'a> {
-    raw: &'a Raw,
+pub(super) struct Check<'a> {
+    pub(super) raw: &'a Raw,
     problems: Vec<Problem>,
 }
 
@@ -180,7 +186,9 @@ impl Check<'_> {
             horizon: self.milliseconds("horizon_ms", HORIZON_MAX),
             drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
             sip_listen: self.listen(),
+            sip_allow: self.networks("sip.allow", NETWORKS_MAX),
             any_call: self.switch("sip.any_call"),
+            peers: self.peers(),
             rtp_bind: self.rtp_bind(),
             rtp_ports,
             receive_buffers: self.receive_buffers(calls_max.div_ceil(shards as u32)),
@@ -201,23 +209,23 @@ impl Check<'_> {
         }
     }
 
-    fn problem(&mut self, key: &'static str, what: impl std::fmt::Display) {
+    pub(super) fn problem(&mut self, key: &str, what: impl std::fmt::Display) {
         let source = self.raw.value(key).1.clone();
         self.problems.push(Problem { source, what: format!("{key} {what}") });
     }
 
-    fn text(&self, key: &'static str) -> &str {
+    pub(super) fn text(&self, key: &str) -> &str {
         match &self.raw.value(key).0 {
             Value::Text(text) => text.trim(),
             other => unreachable!("{key} is declared as text, not {other:?}"),
         }
     }
 
-    fn switch(&self, key: &'static str) -> bool {
+    pub(super) fn switch(&self, key: &str) -> bool {
         self.raw.value(key).0 == Value::Switch(true)
     }
 
-    fn number(&mut self, key: &'static str, min: u64, max: u64) -> u64 {
+    pub(super) fn number(&mut self, key: &str, min: u64, max: u64) -> u64 {
         let Value::Number(said) = self.raw.value(key).0 else {
             unreachable!("{key} is declared as a number")
         };
@@ -230,11 +238,18 @@ impl Check<'_> {
         }
     }
 
-    fn milliseconds(&mut self, key: &'static str, max: Duration) -> Duration {
+    pub(super) fn list(&self, key: &str) -> &[String] {
+        match &self.raw.value(key).0 {
+            Value::List(items) => items,
+            other => unreachable!("{key} is declared as a list, not {other:?}"),
+        }
+    }
+
+    fn milliseconds(&mut self, key: &str, max: Duration) -> Duration {
         Duration::from_millis(self.number(key, 0, max.as_millis() as u64))
     }
 
-    fn one_of<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> T {
+    fn one_of<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
         let said = self.text(key).to_owned();
         match choices.iter().find(|(name, _)| *name == said) {
             Some((_, choice)) => *choice,
@@ -315,9 +330,9 @@ impl Check<'_> {
     }
 
     fn listen(&mut self) -> Vec<Listen> {
-        let Value::List(said) = &self.raw.value("sip.listen").0 else { unreachable!("declared as a list") };
+        let said = self.list("sip.listen").to_vec();
         let mut listen = Vec::new();
-        for item in said {
+        for item in &said {
             match listen_point(item) {
                 Some(point) if point.address.port() != 0 && listen.iter().any(|known| same(known, &point)) => {
                     self.problem("sip.listen", format_args!("names {item:?} twice"));

@@ -100,6 +100,27 @@ fn what_is_impossible_is_named() {
         ("[sip]\nexternal_address = '0.0.0.0'", "sip.external_address must be an IP address"),
         ("[keys]\nmaster_file = './recordings/key'", "keys.master_file lies inside recordings.dir"),
         ("[log]\nlevel = 'loud'", "log.level must be one of"),
+        ("[sip]\nallow = ['10.0.0.1/8']", "sip.allow takes addresses and networks"),
+        ("[peers.a]", "peers.a.networks is empty"),
+        (
+            "[peers.a]\nnetwork = ['10.0.0.0/8']",
+            "t.toml:2: peers.a.network is not a setting; did you mean peers.a.networks?",
+        ),
+        ("[peers.\"a b\"]\nany_call = true", "the name of a peer is made of"),
+        ("[peers]\nany_call = true", "peers.any_call is not a setting"),
+        (
+            "[peers.a]\nnetworks = ['10.0.0.0/8']\ncodecs = ['G729']",
+            "peers.a.codecs takes PCMU, PCMA, not \"G729\"",
+        ),
+        ("[peers.a]\nnetworks = ['10.0.0.0/8']\ndigest_user = 'a'", "peers.a.digest_secret_file is empty"),
+        (
+            "[peers.a]\nnetworks = ['10.0.0.0/8']\n[peers.b]\nnetworks = ['10.0.0.0/8']",
+            "peers.b.networks names 10.0.0.0/8, which is peers.a's",
+        ),
+        (
+            "[peers.a]\nnetworks = ['10.0.0.0/8']\nrate_per_second = -1",
+            "peers.a.rate_per_second must be between",
+        ),
     ] {
         let said = wrong(text);
         assert!(said.contains(say), "{text}: {said}");
@@ -116,11 +137,42 @@ fn what_is_printed_reads_back_as_the_same_plan_and_names_everything() {
     let raw = Raw::default()
         .with("rtp.ports", "4000-4999")
         .with("recordings.dir", "/a \"b\"\\c")
-        .with("sip.listen", "udp:127.0.0.1:0");
+        .with("sip.listen", "udp:127.0.0.1:0")
+        .with("peers.sbc-1.networks", "10.0.0.0/8, 192.0.2.1");
     let printed = raw.to_toml();
     assert!(SETTINGS.iter().all(|s| printed.contains(&s.variable())));
     let again = Raw::default().file("printed", &printed);
     assert_eq!(Plan::check(&again, MACHINE).unwrap(), Plan::check(&raw, MACHINE).unwrap());
+}
+
+#[test]
+fn peers_come_from_the_file_and_the_environment() {
+    let file = "[peers.sbc-1]\nnetworks = ['10.0.0.0/8', '2001:db8::/32']\ncodecs = ['pcma']\nreinvite = true\ndigest_user = 'u'";
+    let variables = [
+        ("TAPEHEAD_PEERS_SBC_1_DIGEST_SECRET_FILE", "/run/secrets/sbc"),
+        ("TAPEHEAD_PEERS_OTHER_ONE_NETWORKS", "192.0.2.1"),
+        ("TAPEHEAD_PEERS_OTHER_ONE_CALLS_MAX", "5"),
+    ];
+    let raw = Raw::default()
+        .file("t.toml", file)
+        .environment(variables.map(|(a, b)| (a.to_owned(), b.to_owned())).into_iter());
+    let plan = Plan::check(&raw, MACHINE).unwrap();
+    let [other, sbc] = &plan.peers[..] else { panic!("two peers") };
+    assert_eq!((other.name.as_str(), other.calls_max, other.networks.len()), ("other_one", Some(5), 1));
+    assert_eq!((sbc.name.as_str(), sbc.networks.len(), sbc.reinvite), ("sbc-1", 2, true));
+    assert_eq!(sbc.codecs, [crate::media::Payload::Pcma]);
+    assert_eq!(sbc.digest.as_ref().unwrap().secret_file, std::path::Path::new("/run/secrets/sbc"));
+    let wrong =
+        Raw::default().environment([("TAPEHEAD_PEERS_A_NETWORK".to_owned(), "x".to_owned())].into_iter());
+    assert!(Plan::check(&wrong, MACHINE).is_err());
+}
+
+#[test]
+fn without_peers_the_printed_configuration_explains_them() {
+    let printed = Raw::default().to_toml();
+    for setting in super::super::PEER_SETTINGS {
+        assert!(printed.contains(&format!("#{} = ", setting.key)), "{}", setting.key);
+    }
 }
 
 proptest! {

@@ -57,7 +57,7 @@ pub struct Setting {
 impl Setting {
     /// The environment variable that sets it: `rtp.ports` is `TAPEHEAD_RTP_PORTS`.
     pub fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}{}", self.key.replace('.', "_").to_ascii_uppercase())
+        variable(self.key)
     }
 
     /// Its default as a value.
@@ -131,6 +131,11 @@ pub const SETTINGS: &[Setting] = &[
         "The IP address put into Contact and SDP, where clients reach another than ours (NAT): for each listener of its address family\nthat names none itself. Empty: the local address that the client reached.",
     ),
     setting(
+        "sip.allow",
+        Default::List(&[]),
+        "The addresses that may talk SIP to the recorder, as \"10.0.0.0/8\" or \"192.0.2.7\"; what others send is dropped unanswered.\nPeers' networks are allowed without being named here. Empty: everybody.",
+    ),
+    setting(
         "sip.any_call",
         Default::Switch(false),
         "Record every call, also those that show no sign of SIPREC (which otherwise get 421).",
@@ -169,9 +174,86 @@ pub const SETTINGS: &[Setting] = &[
     ),
 ];
 
+/// What can be said of a peer, below `peers.NAME`.
+pub const PEER_SETTINGS: &[Setting] = &[
+    setting(
+        "networks",
+        Default::List(&[]),
+        "The addresses that it sends SIP from, as \"10.0.0.0/8\" or \"192.0.2.7\". Where several peers' networks hold an address, the smallest counts.",
+    ),
+    setting(
+        "rate_per_second",
+        Default::Number(0),
+        "Requests outside of calls (INVITE, OPTIONS and so on) that are taken per second; those beyond it get 503. 0: no limit.",
+    ),
+    setting(
+        "calls_max",
+        Default::Number(0),
+        "Calls of this peer recorded at once; the next one is answered 503. 0: no limit.",
+    ),
+    setting(
+        "codecs",
+        Default::List(&[]),
+        "Take only these codecs, in this order of preference: \"PCMU\", \"PCMA\". Empty: every codec that can be stored, in the order offered.",
+    ),
+    setting(
+        "external_address",
+        Default::Text(""),
+        "The IP address put into Contact and SDP for this peer. Empty: as for everybody.",
+    ),
+    setting(
+        "reinvite",
+        Default::Switch(false),
+        "The recorder may send this peer INVITEs inside of a call (to pause and resume it). Many clients take none: off leaves them in peace.",
+    ),
+    setting(
+        "any_call",
+        Default::Switch(false),
+        "Record every call of this peer, also those that show no sign of SIPREC.",
+    ),
+    setting(
+        "digest_user",
+        Default::Text(""),
+        "Ask this peer to authenticate itself (RFC 3261 section 22) under this name. Empty: do not ask.",
+    ),
+    setting(
+        "digest_secret_file",
+        Default::Text(""),
+        "The file that holds the password to digest_user, in its first line. For its owner alone.",
+    ),
+];
+
 /// The setting of this key.
 pub(super) fn find(key: &str) -> Option<&'static Setting> {
-    SETTINGS.iter().find(|setting| setting.key == key)
+    match peer_key(key) {
+        Some((_, key)) => PEER_SETTINGS.iter().find(|setting| setting.key == key),
+        None => SETTINGS.iter().find(|setting| setting.key == key),
+    }
+}
+
+/// Name and setting in `peers.NAME.SETTING`.
+pub(super) fn peer_key(key: &str) -> Option<(&str, &str)> {
+    key.strip_prefix("peers.")?.split_once('.')
+}
+
+/// Whether a peer may be called that: the name has to fit into a variable and a metric.
+pub(super) fn is_peer_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
+/// The environment variable of a key.
+pub(super) fn variable(key: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", key.replace(['.', '-'], "_").to_ascii_uppercase())
+}
+
+/// The key that a variable sets for a peer of which nothing has been said yet: its name is the variable's in small letters.
+pub(super) fn peer_of_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix(VARIABLE_PREFIX)?.strip_prefix("PEERS_")?.to_ascii_lowercase();
+    let setting =
+        PEER_SETTINGS.iter().find(|s| rest.strip_suffix(s.key).is_some_and(|peer| peer.ends_with('_')))?;
+    let peer = rest.strip_suffix(setting.key)?.strip_suffix('_')?;
+    is_peer_name(peer).then(|| format!("peers.{peer}.{}", setting.key))
 }
 
 /// Of `candidates` the one that looks most like `wanted`, if any looks like it at all.

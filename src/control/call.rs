@@ -3,7 +3,7 @@
 use super::action::{Job, Now, Outbox, Paper, Severity};
 use super::book::Book;
 use super::offer::{self, Terms};
-use super::{Control, Refusal};
+use super::{Control, PeerRules, Refusal};
 use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
 use crate::limits::OPEN_WAIT_MAX;
 use crate::link::{CallId, Command, OpenCall, SegmentPlan};
@@ -15,6 +15,7 @@ use crate::sip::{Answer, DialogId, Message, Peer, RequestId};
 use crate::siprec::{Bodies, Sign};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// How far a call has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,6 +39,8 @@ pub(super) struct Call {
     pub id: CallId,
     pub dialog: DialogId,
     pub shard: usize,
+    /// How its client is to be treated.
+    pub peer: Arc<PeerRules>,
     pub phase: Phase,
     /// The ACK has come.
     pub acked: bool,
@@ -75,15 +78,18 @@ pub(super) struct Arrival<'a> {
 
 impl<E: Entropy> Control<E> {
     /// Whether a new call may be recorded: what is cheap to know first.
-    fn admit(&self, invite: &Message) -> Result<(Description, Agreement), Refusal> {
+    fn admit(&self, invite: &Message, from: Peer) -> Result<(Description, Agreement), Refusal> {
+        let peer = self.rules.peers.of(from.remote.ip());
         let content_type = invite.content_type();
         let bodies = Bodies::of(content_type.as_deref(), invite.body());
-        if !self.rules.any_call && Sign::of(invite, &bodies).is_none() {
+        if !(self.rules.any_call || peer.any_call) && Sign::of(invite, &bodies).is_none() {
             return Err(Refusal::NotRecording);
         }
+        let of_peer = self.peer_calls.get(&peer.name).copied().unwrap_or(0);
         let room = [
             (self.draining, Refusal::Draining),
             (self.calls.len() >= self.rules.calls_max as usize, Refusal::CallsMax),
+            (peer.calls_max.is_some_and(|max| of_peer >= max), Refusal::PeerCallsMax),
             (self.world.disk_low, Refusal::DiskLow),
             (self.world.backlog, Refusal::Backlog),
         ];
@@ -95,13 +101,14 @@ impl<E: Entropy> Control<E> {
 
     /// Admits a call, places it and asks for its key.
     pub(super) fn open(&mut self, arrival: &Arrival<'_>, now: Now) -> Result<(), Refusal> {
-        let (offer, agreed) = self.admit(arrival.invite)?;
+        let (offer, agreed) = self.admit(arrival.invite, arrival.from)?;
         let (address, bind) = self.addresses(arrival.from);
         let terms = Terms::new(offer, agreed, address, u64::from_be_bytes(self.random()))?;
         let shard = self.shards.place(terms.tracks.len()).ok_or(Refusal::NoShard)?;
         let call = self.new_call(arrival, terms, shard, bind, now);
         let id = call.id;
         self.out.wrap(id, call.book.recording(), call.key.clone());
+        *self.peer_calls.entry(call.peer.name.clone()).or_default() += 1;
         self.calls.insert(id, call);
         self.dialogs.insert(arrival.dialog, id);
         // Sets its timer.
@@ -126,6 +133,7 @@ impl<E: Entropy> Control<E> {
             id,
             dialog: arrival.dialog,
             shard,
+            peer: Arc::clone(self.rules.peers.of(arrival.from.remote.ip())),
             phase: Phase::Keys,
             acked: false,
             terms,
@@ -157,7 +165,8 @@ impl<E: Entropy> Control<E> {
     /// The address that we tell the client, and the one that we bind: of the same family.
     fn addresses(&self, from: Peer) -> (IpAddr, IpAddr) {
         let bind = self.rules.rtp_bind;
-        let told = match self.external.get(&from.listener) {
+        let peer = self.rules.peers.of(from.remote.ip());
+        let told = match peer.external_address.as_ref().or(self.external.get(&from.listener)) {
             Some(external) => *external,
             None if bind.is_unspecified() => from.local.ip(),
             None => bind,

@@ -15,6 +15,7 @@ mod book;
 mod call;
 mod live;
 mod offer;
+mod peers;
 mod placement;
 mod refusal;
 
@@ -23,6 +24,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use action::{Action, Job, Log, Now, Paper, Severity};
+pub use peers::{PeerRules, Peers};
 pub use refusal::Refusal;
 
 use crate::base::{Entropy, Mono};
@@ -50,6 +52,8 @@ pub struct Rules {
     pub tenant: String,
     /// Record calls without any sign of SIPREC, too.
     pub any_call: bool,
+    /// What is particular to single clients.
+    pub peers: Peers,
 }
 
 /// What the driver knows of the world and admission has to ask for.
@@ -72,6 +76,8 @@ pub struct Control<E> {
     shards: Shards,
     calls: BTreeMap<CallId, Call>,
     dialogs: BTreeMap<DialogId, CallId>,
+    /// Calls of each peer, by its name.
+    peer_calls: BTreeMap<String, u32>,
     due: BTreeSet<(Mono, CallId)>,
     next_call: u64,
     out: Outbox,
@@ -90,6 +96,7 @@ impl<E: Entropy> Control<E> {
             shards,
             calls: BTreeMap::new(),
             dialogs: BTreeMap::new(),
+            peer_calls: BTreeMap::new(),
             due: BTreeSet::new(),
             next_call: 1,
             out: Outbox::default(),
@@ -261,6 +268,9 @@ impl<E: Entropy> Control<E> {
         call.due.map(|at| self.due.remove(&(at, id)));
         self.dialogs.remove(&call.dialog);
         self.shards.release(call.shard, call.terms.tracks.len());
+        if let Some(calls) = self.peer_calls.get_mut(&call.peer.name) {
+            *calls -= 1;
+        }
     }
 }
 

@@ -18,6 +18,8 @@ pub enum Refusal {
     Draining,
     /// As many calls as are allowed.
     CallsMax,
+    /// As many calls of this peer as it is allowed.
+    PeerCallsMax,
     /// No room for recordings.
     DiskLow,
     /// Too many recordings wait to be finalised.
@@ -85,6 +87,7 @@ impl fmt::Display for Refusal {
             Refusal::NotRecording => f.write_str("the INVITE shows no sign of SIPREC"),
             Refusal::Draining => f.write_str("the recorder is draining"),
             Refusal::CallsMax => f.write_str("calls_max is reached"),
+            Refusal::PeerCallsMax => f.write_str("the peer's calls_max is reached"),
             Refusal::DiskLow => f.write_str("the disk has less room than recordings.free_mb_min"),
             Refusal::Backlog => f.write_str("too many recordings wait to be finalised: the disk is too slow"),
             Refusal::NoShard => f.write_str("no shard has a free call slot and enough free ports"),

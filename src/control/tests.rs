@@ -40,6 +40,7 @@ fn rules() -> Rules {
         recordings: "rec".into(),
         tenant: "default".to_owned(),
         any_call: false,
+        peers: Peers::default(),
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::sync::{Notify, watch};
 use super::pool::Pool;
 use super::shards::Shards;
 use crate::base::Mono;
-use crate::config::{External, Plan};
-use crate::control::{Action, Control, Log, Now, Rules, Severity, World};
+use crate::config::{External, PeerPlan, Plan};
+use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity, World};
 use crate::keys::{KeyContext, KeyProvider};
 use crate::limits::{BYE_WAIT_MAX, RETRY_AFTER, TENANT, WORLD_INTERVAL};
 use crate::link::{Command, Event as ShardEvent};
@@ -80,6 +80,7 @@ impl Start {
             recordings: self.plan.recordings.clone(),
             tenant: TENANT.to_owned(),
             any_call: self.plan.any_call,
+            peers: peers(&self.plan.peers),
         }
     }
 }
@@ -272,6 +273,23 @@ impl ControlLoop {
             same => same,
         }
     }
+}
+
+/// The configured peers as control knows them.
+fn peers(plans: &[PeerPlan]) -> Peers {
+    let rules = |plan: &PeerPlan| PeerRules {
+        name: plan.name.clone(),
+        codecs: plan.codecs.clone(),
+        external_address: plan.external_address,
+        reinvite: plan.reinvite,
+        any_call: plan.any_call,
+        calls_max: plan.calls_max,
+    };
+    let each = plans.iter().flat_map(|plan| {
+        let rules = Arc::new(rules(plan));
+        plan.networks.iter().map(move |network| (*network, Arc::clone(&rules)))
+    });
+    Peers::new(each.collect())
 }
 
 fn now() -> Now {

@@ -86,3 +86,28 @@ fn a_shard_that_dies_takes_its_calls_along_and_gets_no_more() {
     let late = world.reinvite(1, OFFER);
     assert_eq!(world.answered(late), Some(481));
 }
+
+#[test]
+fn a_peer_is_known_by_its_address_and_treated_as_its_rules_say() {
+    let peer = PeerRules {
+        name: "sbc".to_owned(),
+        any_call: true,
+        calls_max: Some(1),
+        external_address: Some("203.0.113.9".parse().unwrap()),
+        ..PeerRules::default()
+    };
+    let networks = [(crate::base::network("10.0.0.0/8").unwrap(), std::sync::Arc::new(peer))];
+    let mut world = World::with(Rules { peers: Peers::new(networks.into_iter().collect()), ..rules() });
+    let marked = raw_message("INVITE", "X: y", "application/sdp", OFFER.as_bytes());
+    let text = String::from_utf8(marked.bytes().to_vec()).unwrap().replace(";+sip.src", "");
+    let unmarked = Message::parse_datagram(text.as_bytes()).unwrap();
+    world.invite_with(1, unmarked.clone());
+    world.opened(1);
+    assert!(world.answers[0].2.contains("c=IN IP4 203.0.113.9"), "{:?}", world.answers);
+    let beyond = world.invite_with(2, unmarked.clone());
+    assert_eq!(world.answered(beyond), Some(503));
+    world.bye(1, None);
+    world.shard_closes(1, Ok(()));
+    let again = world.invite_with(3, unmarked);
+    assert_eq!(world.answered(again), None, "its place is free again");
+}
