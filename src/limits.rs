@@ -98,6 +98,8 @@ pub const FILES_PER_CALL: u32 = 3;
 pub const PORT_TRIES_MAX: u32 = 64;
 /// Tracks of one recording: the SDP m-lines we accept as audio; further ones are answered with port 0.
 pub const TRACKS_MAX: usize = 8;
+/// Streams that are offered to a client that leaves the offer to us and says nothing of its streams: the two sides of a call.
+pub const LATE_OFFER_STREAMS: usize = 2;
 /// Sources (SSRCs) followed at once per track; the one silent longest makes room.
 pub const SOURCES_MAX: usize = 4;
 /// Payload types of one m-line that are looked at.

@@ -115,12 +115,14 @@ impl Book {
         self.manifest.end_cause = Some(cause.to_owned());
     }
 
-    /// A remark for the manifest's reader, once.
-    pub fn note(&mut self, text: &str) {
+    /// A remark for the manifest's reader, once. True if it is new.
+    pub fn note(&mut self, text: &str) -> bool {
         let notes = &mut self.manifest.notes;
-        if notes.len() < NOTES_MAX && !notes.iter().any(|known| known == text) {
+        let new = notes.len() < NOTES_MAX && !notes.iter().any(|known| known == text);
+        if new {
             notes.push(text.to_owned());
         }
+        new
     }
 
     /// The manifest as of now: intervals are complete up to position `until`.

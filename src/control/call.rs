@@ -2,14 +2,16 @@
 
 use super::action::{Job, Now, Outbox, Paper, Severity};
 use super::book::Book;
-use super::offer::{self, Terms};
+use super::change::{Waiting, sdp_in};
+use super::late;
+use super::offer::Terms;
 use super::{Control, PeerRules, Refusal};
 use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
 use crate::limits::OPEN_WAIT_MAX;
 use crate::link::{CallId, Command, OpenCall, SegmentPlan};
 use crate::media::SAMPLE_RATE;
 use crate::recording::{Manifest, layout};
-use crate::sdp::{Agreement, Description};
+use crate::sdp;
 use crate::seal::{AudioParams, Block0, DataKey, StreamSeed, WrappedKey};
 use crate::sip::{Answer, DialogId, Message, Peer, RequestId};
 use crate::siprec::{Bodies, Sign};
@@ -45,6 +47,10 @@ pub(super) struct Call {
     /// The ACK has come.
     pub acked: bool,
     pub terms: Terms,
+    /// The request that waits for added tracks.
+    pub(super) waiting: Option<Waiting>,
+    /// Tracks that placement counts for it.
+    pub placed: usize,
     /// When its timer is set to.
     pub due: Option<Mono>,
     pub(super) book: Book,
@@ -78,7 +84,7 @@ pub(super) struct Arrival<'a> {
 
 impl<E: Entropy> Control<E> {
     /// Whether a new call may be recorded: what is cheap to know first.
-    fn admit(&self, invite: &Message, from: Peer) -> Result<(Description, Agreement), Refusal> {
+    fn admit(&self, invite: &Message, from: Peer) -> Result<(), Refusal> {
         let peer = self.rules.peers.of(from.remote.ip());
         let content_type = invite.content_type();
         let bodies = Bodies::of(content_type.as_deref(), invite.body());
@@ -93,17 +99,30 @@ impl<E: Entropy> Control<E> {
             (self.world.disk_low, Refusal::DiskLow),
             (self.world.backlog, Refusal::Backlog),
         ];
-        if let Some((_, refusal)) = room.into_iter().find(|(applies, _)| *applies) {
-            return Err(refusal);
+        match room.into_iter().find(|(applies, _)| *applies) {
+            Some((_, refusal)) => Err(refusal),
+            None => Ok(()),
         }
-        offer::read(bodies.sdp)
+    }
+
+    /// What the INVITE offers, or what we offer if it leaves that to us (RFC 3261 section 13.2.1).
+    fn terms(&mut self, invite: &Message, from: Peer, address: IpAddr) -> Result<Terms, Refusal> {
+        let id = u64::from_be_bytes(self.random());
+        let codecs = self.rules.peers.of(from.remote.ip()).codecs.clone();
+        match sdp_in(invite) {
+            Some(sdp) => {
+                let offer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
+                Terms::new(offer, codecs, address, id)
+            }
+            None => Terms::offering(&late::labels(invite), codecs, address, id),
+        }
     }
 
     /// Admits a call, places it and asks for its key.
     pub(super) fn open(&mut self, arrival: &Arrival<'_>, now: Now) -> Result<(), Refusal> {
-        let (offer, agreed) = self.admit(arrival.invite, arrival.from)?;
+        self.admit(arrival.invite, arrival.from)?;
         let (address, bind) = self.addresses(arrival.from);
-        let terms = Terms::new(offer, agreed, address, u64::from_be_bytes(self.random()))?;
+        let terms = self.terms(arrival.invite, arrival.from, address)?;
         let shard = self.shards.place(terms.tracks.len()).ok_or(Refusal::NoShard)?;
         let call = self.new_call(arrival, terms, shard, bind, now);
         let id = call.id;
@@ -136,7 +155,9 @@ impl<E: Entropy> Control<E> {
             peer: Arc::clone(self.rules.peers.of(arrival.from.remote.ip())),
             phase: Phase::Keys,
             acked: false,
+            placed: terms.tracks.len(),
             terms,
+            waiting: None,
             due: None,
             book,
             request: arrival.request,
@@ -182,7 +203,7 @@ impl Call {
     pub fn deadline(&self) -> Option<Mono> {
         match self.phase {
             Phase::Keys | Phase::Opening => Some(self.open_until),
-            Phase::Live | Phase::Closing => self.checkpoint_at,
+            Phase::Live | Phase::Closing => self.checkpoint_at.into_iter().chain(self.waits_until()).min(),
             Phase::Abandoned | Phase::Over => None,
         }
     }
@@ -237,11 +258,12 @@ impl Call {
         self.phase = Phase::Live;
         self.zero = zero;
         self.book.started(Wall(now.wall.0 - now.mono.since(zero).as_nanos() as u64));
-        self.terms.tracks.iter_mut().zip(ports).for_each(|(track, port)| track.port = Some(*port));
+        self.terms.bound(ports);
         let answer = Answer::ok().body("application/sdp", self.terms.answer());
         out.answer(self.request, answer);
         let (tracks, shard) = (self.terms.tracks.len(), self.shard);
         self.log(out, Severity::Info, format!("recording started: {tracks} tracks on shard {shard}"));
+        self.note_declined(out);
         self.checkpoint(now, out);
     }
 

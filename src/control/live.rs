@@ -1,4 +1,4 @@
-//! One call after its 200: hold and resume, metadata, segments, and its end.
+//! One call after its 200: intervals, segments, and its end. Offers and answers are in [`super::change`].
 
 use super::Refusal;
 use super::action::{Job, Now, Outbox, Severity};
@@ -7,68 +7,20 @@ use crate::base::{Entropy, Mono};
 use crate::limits::{CHECKPOINT_INTERVAL, LOSS_AT_CRASH_MAX, SEGMENTS_MAX};
 use crate::link::{Command, SegmentReport, TrackReport};
 use crate::media::{Interval, SAMPLE_RATE};
-use crate::sip::{Answer, Message, Method, RequestId};
-use crate::siprec::Bodies;
+use crate::sip::Message;
 
 impl Call {
     /// The deadline has come: too slow in opening, or a checkpoint is due.
     pub fn tick(&mut self, now: Now, out: &mut Outbox) {
         match self.phase {
             Phase::Keys | Phase::Opening => self.give_up(&Refusal::Slow, out),
-            Phase::Live | Phase::Closing => self.checkpoint(now, out),
-            Phase::Abandoned | Phase::Over => {}
-        }
-    }
-
-    /// A re-INVITE: hold, resume, refresh, a change of codecs, new metadata, or any of these together.
-    pub fn reinvite(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
-        self.metadata(message, now, out);
-        let content_type = message.content_type();
-        match Bodies::of(content_type.as_deref(), message.body()).sdp {
-            Some(sdp) => self.reoffer(request, sdp, out),
-            // Without an offer ours is asked for (RFC 3261 section 14.2): what we answered last says what we take.
-            None => out.answer(request, Answer::ok().body("application/sdp", self.terms.answer())),
-        }
-    }
-
-    /// UPDATE with or without an offer (RFC 3311), INFO, MESSAGE, NOTIFY: whatever may carry metadata.
-    pub fn in_dialog(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
-        self.metadata(message, now, out);
-        let content_type = message.content_type();
-        let sdp = Bodies::of(content_type.as_deref(), message.body()).sdp;
-        match sdp.filter(|_| *message.method() == Method::Update) {
-            Some(sdp) => self.reoffer(request, sdp, out),
-            None => out.answer(request, Answer::ok()),
-        }
-    }
-
-    fn reoffer(&mut self, request: RequestId, sdp: &[u8], out: &mut Outbox) {
-        if self.phase != Phase::Live {
-            // An offer before the first answer (RFC 3261 section 14.2), or on the way out.
-            return out.answer(request, Answer::unavailable("Service Unavailable", CHECKPOINT_INTERVAL));
-        }
-        match self.terms.reoffer(sdp) {
-            Ok(added) => {
-                if added > 0 {
-                    self.book.note("streams added during the call were declined");
-                    self.log(
-                        out,
-                        Severity::Warn,
-                        format!("{added} streams added during the call were declined"),
-                    );
+            Phase::Live | Phase::Closing => {
+                self.overdue(now, out);
+                if self.checkpoint_at.is_some_and(|at| at <= now.mono) {
+                    self.checkpoint(now, out);
                 }
-                let (revision, tracks) = (self.terms.revision, self.terms.plans());
-                out.command(self.shard, Command::Update { call: self.id, revision, tracks });
-                out.answer(request, Answer::ok().body("application/sdp", self.terms.answer()));
             }
-            // The call goes on as before (RFC 3261 section 14.2).
-            Err(refusal) => out.refuse(request, Some(self.book.recording()), &refusal),
-        }
-    }
-
-    fn metadata(&mut self, message: &Message, now: Now, out: &mut Outbox) {
-        if self.book.revision(now.wall, message) && self.phase == Phase::Live {
-            self.checkpoint(now, out);
+            Phase::Abandoned | Phase::Over => {}
         }
     }
 
@@ -88,6 +40,8 @@ impl Call {
     /// No ACK came for a 200 within 64*T1 (RFC 3261 section 13.3.1.4). Where the first was acknowledged the dialog stands, and so does the call.
     pub fn unacknowledged(&mut self, now: Now, out: &mut Outbox) {
         if self.acked {
+            // An answer that was to come with it will not come any more.
+            self.terms.unanswered = false;
             return self.log(out, Severity::Warn, "the answer to a re-INVITE was never acknowledged");
         }
         if self.phase == Phase::Live {
@@ -110,6 +64,7 @@ impl Call {
 
     /// Has the shard close it.
     pub(super) fn close(&mut self, cause: &str, now: Now, out: &mut Outbox) {
+        self.terminate_waiting(out);
         self.phase = Phase::Closing;
         self.book.end(now.wall, cause);
         out.command(self.shard, Command::Close { call: self.id });

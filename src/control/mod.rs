@@ -13,6 +13,9 @@
 mod action;
 mod book;
 mod call;
+mod change;
+mod late;
+mod lines;
 mod live;
 mod offer;
 mod peers;
@@ -181,16 +184,19 @@ impl<E: Entropy> Control<E> {
             SipEvent::InDialog { dialog, request, message } => {
                 self.at(dialog, |call, _, out| call.in_dialog(request, &message, now, out));
             }
-            SipEvent::Ack { dialog, .. } => self.at(dialog, |call, _, _| call.acked = true),
+            SipEvent::Ack { dialog, message } => {
+                self.at(dialog, |call, _, out| call.acknowledged(&message, now, out));
+            }
             SipEvent::Bye { dialog, message } => {
                 self.at(dialog, |call, _, out| call.bye(&message, now, out));
             }
             SipEvent::Cancel { dialog, ended: true } => {
                 self.at(dialog, |call, _, out| call.cancelled(now, out));
             }
+            SipEvent::Cancel { dialog, ended: false } => self.at(dialog, |call, _, out| call.taken_back(out)),
             SipEvent::Timeout { dialog } => self.at(dialog, |call, _, out| call.unacknowledged(now, out)),
             // Ours has gone out and is done; the call was closed when it was sent.
-            SipEvent::Closed { .. } | SipEvent::Cancel { .. } => {}
+            SipEvent::Closed { .. } => {}
             // Answers to requests that a recorder does not send.
             SipEvent::Progress { .. } | SipEvent::Accepted { .. } | SipEvent::Refused { .. } => {}
         }
@@ -205,8 +211,11 @@ impl<E: Entropy> Control<E> {
             ShardEvent::Refused { call, reason } => {
                 self.with(call, |call, _, out| call.fail(&Refusal::Shard(reason), out));
             }
-            // No update has more tracks yet, and nothing depends on media that flow.
-            ShardEvent::Updated { .. } | ShardEvent::Media { .. } | ShardEvent::Silence { .. } => {}
+            ShardEvent::Updated { call, revision, result } => {
+                self.with(call, |call, _, out| call.updated(revision, result, now, out));
+            }
+            // Nothing depends on media that flow.
+            ShardEvent::Media { .. } | ShardEvent::Silence { .. } => {}
             ShardEvent::Interval { call, interval } => {
                 self.with(call, |call, _, _| call.interval(interval, now));
             }
@@ -252,6 +261,8 @@ impl<E: Entropy> Control<E> {
     fn with(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut E, &mut Outbox)) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         act(call, &mut self.entropy, &mut self.out);
+        let tracks = call.terms.tracks.len();
+        self.shards.resize(call.shard, std::mem::replace(&mut call.placed, tracks), tracks);
         let wanted = call.deadline();
         if wanted != call.due {
             call.due.take().map(|at| self.due.remove(&(at, id)));
@@ -267,7 +278,7 @@ impl<E: Entropy> Control<E> {
         let Some(call) = self.calls.remove(&id) else { return };
         call.due.map(|at| self.due.remove(&(at, id)));
         self.dialogs.remove(&call.dialog);
-        self.shards.release(call.shard, call.terms.tracks.len());
+        self.shards.release(call.shard, call.placed);
         if let Some(calls) = self.peer_calls.get_mut(&call.peer.name) {
             *calls -= 1;
         }

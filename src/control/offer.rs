@@ -1,19 +1,27 @@
-//! The session description of one call over its life: what was agreed, with which ports, and what a later offer changes.
+//! The session description of one call over its life: what was agreed, with which ports, and what a later offer or answer changes.
+//!
+//! Tracks are only ever added, each as the next channel: one whose m-line has ended, is missing, or can't be stored any more is held,
+//! and goes on when the line is back. Leaves out when what is said to whom ([`super::change`]).
 
 use std::net::IpAddr;
 
 use super::Refusal;
+use super::lines::{Candidate, Place, matched};
+use crate::limits::TRACKS_MAX;
 use crate::link::{Payload, TrackPlan};
 use crate::media::SampleFormat;
-use crate::sdp::{self, Agreement, Answerer, Description, Line, TrackTerms};
+use crate::sdp::{self, Agreement, Answerer, Description, Direction, TrackTerms};
 
-/// A track of the call: one m-line of its first offer.
+/// A track of the call: one m-line.
+#[derive(Clone)]
 pub(super) struct Track {
     /// The m-line it was first on.
     home: usize,
-    /// The m-line it is on now, if it still has one.
-    line: Option<usize>,
-    /// Its label, as first offered.
+    /// The m-line it is on, or was on last.
+    line: usize,
+    /// Whether it has that line now.
+    live: bool,
+    /// Its label, as last offered.
     pub label: Option<String>,
     /// What the shard knows.
     pub plan: TrackPlan,
@@ -21,40 +29,54 @@ pub(super) struct Track {
     pub port: Option<u16>,
 }
 
-/// The terms of one call.
-pub(super) struct Terms {
-    offer: Description,
+/// What the client has said last.
+#[derive(Clone)]
+struct Said {
+    /// Its offer, or its answer as if it were one.
+    description: Description,
+    /// What we make of it.
     agreed: Agreement,
-    answerer: Answerer,
-    address: IpAddr,
-    /// In channel order.
-    pub tracks: Vec<Track>,
-    /// How often they have changed.
-    pub revision: u32,
 }
 
-/// Reads an offer and what can be made of it. Fails if there is nothing to store.
-pub(super) fn read(sdp: Option<&[u8]>) -> Result<(Description, Agreement), Refusal> {
-    let offer = sdp::parse(sdp.ok_or(Refusal::NoOffer)?).map_err(Refusal::BadOffer)?;
-    let agreed = Agreement::of(&offer);
-    Ok((offer, agreed))
+/// The terms of one call.
+pub(super) struct Terms {
+    said: Said,
+    /// What it was before a change that is not answered yet, and how the tracks were.
+    before: Option<Box<(Said, Vec<Track>)>>,
+    answerer: Answerer,
+    address: IpAddr,
+    /// Codecs that are answered; all if empty.
+    only: Vec<Payload>,
+    /// An offer of ours waits for its answer.
+    pub unanswered: bool,
+    /// In channel order.
+    pub tracks: Vec<Track>,
+    /// How often the shard has been told.
+    pub revision: u32,
 }
 
 impl Terms {
     /// The first offer's. `address` is what we tell as ours, `id` goes into the answer's `o=`.
-    pub fn new(offer: Description, agreed: Agreement, address: IpAddr, id: u64) -> Result<Terms, Refusal> {
-        let track = |(line, terms): (usize, &TrackTerms)| Track {
-            home: line,
-            line: Some(line),
-            label: terms.label.clone(),
-            plan: terms.plan.clone(),
-            port: None,
-        };
-        let tracks: Vec<Track> = agreed.tracks().map(track).collect();
-        if tracks.is_empty() {
-            return Err(Refusal::NothingToStore);
-        }
-        Ok(Terms { offer, agreed, answerer: Answerer::new(id), address, tracks, revision: 0 })
+    pub fn new(offer: Description, only: Vec<Payload>, address: IpAddr, id: u64) -> Result<Terms, Refusal> {
+        let agreed = Agreement::of(&offer).narrowed(&only);
+        let said = Said { description: offer, agreed };
+        let (answerer, tracks) = (Answerer::new(id), Vec::new());
+        let mut terms =
+            Terms { said, before: None, answerer, address, only, unanswered: false, tracks, revision: 0 };
+        terms.follow();
+        if terms.tracks.is_empty() { Err(Refusal::NothingToStore) } else { Ok(terms) }
+    }
+
+    /// Those of a client that leaves the offer to us: as many streams as there are labels.
+    pub fn offering(
+        labels: &[Option<String>],
+        only: Vec<Payload>,
+        address: IpAddr,
+        id: u64,
+    ) -> Result<Terms, Refusal> {
+        let mut terms = Terms::new(sdp::assumed(labels), only, address, id)?;
+        terms.unanswered = true;
+        Ok(terms)
     }
 
     /// What the shard has to know, in channel order.
@@ -62,19 +84,14 @@ impl Terms {
         self.tracks.iter().map(|track| track.plan.clone()).collect()
     }
 
-    /// Per track the index of its m-line and the label it has there, for the metadata.
+    /// Per track the index of its m-line and the label it has, for the metadata.
     pub fn lines(&self) -> Vec<(usize, Option<&str>)> {
-        let of = |track| {
-            let track: &Track = track;
-            let now = track.line.and_then(|line| self.offer.media.get(line)).and_then(|media| media.label());
-            (track.home, now.or(track.label.as_deref()))
-        };
-        self.tracks.iter().map(of).collect()
+        self.tracks.iter().map(|track| (track.home, track.label.as_deref())).collect()
     }
 
     /// The format that suits what the client prefers: one law for all, else linear, which holds both.
     pub fn format(&self) -> SampleFormat {
-        let mut preferred = self.agreed.tracks().map(|(_, terms)| terms.preferred());
+        let mut preferred = self.said.agreed.tracks().map(|(_, terms)| terms.preferred());
         match preferred.next() {
             Some(Payload::Pcmu) if preferred.all(|p| p == Payload::Pcmu) => SampleFormat::Mulaw,
             Some(Payload::Pcma) if preferred.all(|p| p == Payload::Pcma) => SampleFormat::Alaw,
@@ -82,133 +99,134 @@ impl Terms {
         }
     }
 
-    /// The answer to the offer at hand, once ports are known. Also what we offer ourselves in answer to a request without an offer.
+    /// The answer to the offer at hand; while an offer is ours to make, that. A track without a port is declined.
     pub fn answer(&mut self) -> String {
-        let tracks = &self.tracks;
-        let port_of =
-            |line| tracks.iter().find(|track| track.line == Some(line)).and_then(|track| track.port);
-        self.answerer.answer(&self.offer, &self.agreed, self.address, port_of)
+        if self.unanswered {
+            return self.offer(Direction::RecvOnly);
+        }
+        self.before = None;
+        let (said, port_of) = (&self.said, port_of(&self.tracks));
+        self.answerer.answer(&said.description, &said.agreed, self.address, port_of)
     }
 
-    /// A later offer (RFC 3264 section 8). The tracks stay what they are: one whose line has ended, or can't be stored any more,
-    /// is held; a line added is declined. Returns how many lines were added in vain.
-    pub fn reoffer(&mut self, sdp: &[u8]) -> Result<usize, Refusal> {
-        let (offer, agreed) = read(Some(sdp))?;
+    /// The session as it is, as an offer of ours; [`Terms::answered`] takes the answer.
+    pub fn offer(&mut self, direction: Direction) -> String {
+        self.unanswered = true;
+        let (said, port_of) = (&self.said, port_of(&self.tracks));
+        self.answerer.offer(&said.description, &said.agreed, self.address, port_of, direction)
+    }
+
+    /// A later offer (RFC 3264 section 8). True if it adds tracks, for which the shard has to find ports before it can be answered.
+    /// One that overtakes the answer to an offer of ours counts instead of it.
+    pub fn reoffer(&mut self, sdp: &[u8]) -> Result<bool, Refusal> {
+        let description = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
+        let agreed = Agreement::of(&description);
         if agreed.is_hopeless() {
             return Err(Refusal::NothingToStore);
         }
-        let lines = self.match_lines(&offer);
-        for (track, line) in self.tracks.iter_mut().zip(lines) {
-            track.line = line;
-            match line.map(|line| &agreed.lines[line]) {
-                Some(Line::Track(terms)) => track.plan = terms.plan.clone(),
-                _ => track.plan.held = true,
-            }
-        }
-        let added =
-            agreed.tracks().filter(|(line, _)| !self.tracks.iter().any(|t| t.line == Some(*line))).count();
-        (self.offer, self.agreed) = (offer, agreed);
-        self.revision += 1;
-        Ok(added)
+        let said = Said { description, agreed: agreed.narrowed(&self.only) };
+        let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());
+        self.before = Some(Box::new(before));
+        self.unanswered = false;
+        Ok(self.follow())
     }
 
-    /// The m-line of each track: by position (RFC 3264 section 8), unless the labels say that lines have changed places, which
-    /// some clients do.
-    fn match_lines(&self, offer: &Description) -> Vec<Option<usize>> {
-        let labels: Vec<Option<&str>> = offer.media.iter().map(|media| media.label()).collect();
-        let ours = |label: &str| self.tracks.iter().any(|t| t.label.as_deref() == Some(label));
-        let one = |track: &Track| {
-            // A line that was gone may be back in its old place.
-            let place = track.line.unwrap_or(track.home);
-            let here = labels.get(place).copied();
-            let wanted = track.label.as_deref();
-            match here {
-                Some(label) if label == wanted || label.is_none() => Some(place),
-                _ if wanted.is_some() && labels.contains(&wanted) => labels.iter().position(|l| *l == wanted),
-                // A new label in the old place, and nobody else's: it is still this stream.
-                Some(Some(label)) if !ours(label) => Some(place),
-                _ => None,
-            }
-        };
-        self.tracks.iter().map(one).collect()
+    /// The answer to an offer of ours. True if something in it was odd and left as it was.
+    pub fn answered(&mut self, sdp: &[u8]) -> Result<bool, Refusal> {
+        self.unanswered = false;
+        let answer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
+        let (description, odd) = sdp::answered(&self.said.description, &answer);
+        let agreed = Agreement::of(&description).narrowed(&self.only);
+        self.said = Said { description, agreed };
+        self.follow();
+        Ok(odd)
     }
+
+    /// The shard has ports for all tracks. True if some had none before.
+    pub fn bound(&mut self, ports: &[u16]) -> bool {
+        let new = self.tracks.iter().any(|track| track.port.is_none());
+        self.tracks.iter_mut().zip(ports).for_each(|(track, port)| track.port = Some(*port));
+        new
+    }
+
+    /// The shard has none for those that were added: they are none.
+    pub fn unbound(&mut self) {
+        self.tracks.retain(|track| track.port.is_some());
+    }
+
+    /// The offer at hand was taken back before it was answered. What was added to the recording stays, but held.
+    pub fn revert(&mut self) {
+        let Some((said, tracks)) = self.before.take().map(|before| *before) else { return };
+        self.said = said;
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            match tracks.get(index) {
+                Some(before) => *track = Track { port: track.port, ..before.clone() },
+                None => (track.live, track.plan.held) = (false, true),
+            }
+        }
+    }
+
+    /// What a reader of the manifest should know of the streams that are not recorded.
+    pub fn notes(&self) -> Vec<&'static str> {
+        let taken = |line| self.tracks.iter().any(|track| track.live && track.line == line);
+        let note = |(line, media): (usize, &sdp::Media)| match media.kind.eq_ignore_ascii_case("audio") {
+            _ if media.port == 0 || taken(line) => None,
+            false => Some("streams that are not audio were declined"),
+            true if sdp::storable(&self.said.description, media) => {
+                Some("an audio stream was declined: there is no room for another track")
+            }
+            true => Some("an audio stream was declined: it came in no form that can be stored"),
+        };
+        self.said.description.media.iter().enumerate().filter_map(note).collect()
+    }
+
+    /// Lets the tracks follow what the client has said. True if there are new ones.
+    fn follow(&mut self) -> bool {
+        let agreed = &self.said.agreed;
+        let candidates: Vec<Candidate<'_>> =
+            agreed.tracks().map(|(line, terms)| (line, terms.label.as_deref())).collect();
+        let lines = matched(&self.tracks.iter().map(Track::place).collect::<Vec<_>>(), &candidates);
+        for (track, line) in self.tracks.iter_mut().zip(&lines) {
+            let terms = line.and_then(|line| agreed.tracks().find(|(index, _)| *index == line));
+            track.stand(terms);
+        }
+        let free = |(line, _): &(usize, &TrackTerms)| !lines.contains(&Some(*line));
+        let room = TRACKS_MAX - self.tracks.len().min(TRACKS_MAX);
+        let added: Vec<Track> = agreed.tracks().filter(free).map(Track::new).take(room).collect();
+        self.tracks.extend(added);
+        self.tracks.iter().any(|track| track.port.is_none())
+    }
+}
+
+impl Track {
+    fn new((line, terms): (usize, &TrackTerms)) -> Track {
+        let (label, plan) = (terms.label.clone(), terms.plan.clone());
+        Track { home: line, line, live: true, label, plan, port: None }
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { line: self.line, live: self.live, label: self.label.as_deref() }
+    }
+
+    /// It is on this line now, or on none.
+    fn stand(&mut self, on: Option<(usize, &TrackTerms)>) {
+        self.live = on.is_some();
+        match on {
+            Some((line, terms)) => {
+                self.line = line;
+                self.label = terms.label.clone().or(self.label.take());
+                self.plan = terms.plan.clone();
+            }
+            None => self.plan.held = true,
+        }
+    }
+}
+
+/// The port of the track on a line.
+fn port_of(tracks: &[Track]) -> impl Fn(usize) -> Option<u16> {
+    move |line| tracks.iter().find(|track| track.live && track.line == line).and_then(|track| track.port)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(lines: &[(&str, u16, &str)]) -> Vec<u8> {
-        let line = |(label, port, direction): &(&str, u16, &str)| {
-            format!("m=audio {port} RTP/AVP 0 8\r\na=label:{label}\r\na={direction}\r\n")
-        };
-        format!("v=0\r\nc=IN IP4 10.0.0.1\r\n{}", lines.iter().map(line).collect::<String>()).into_bytes()
-    }
-
-    fn terms(offer: &[u8]) -> Terms {
-        let (offer, agreed) = read(Some(offer)).unwrap();
-        let mut terms = Terms::new(offer, agreed, "192.0.2.1".parse().unwrap(), 1).unwrap();
-        for (index, track) in terms.tracks.iter_mut().enumerate() {
-            track.port = Some(10_000 + 2 * index as u16);
-        }
-        terms
-    }
-
-    /// Label, port and direction of each line of the answer.
-    fn answered(terms: &mut Terms) -> Vec<(String, u16, &'static str)> {
-        let answer = sdp::parse(terms.answer().as_bytes()).unwrap();
-        let line = |m: &sdp::Media| {
-            (m.label().unwrap_or("").to_owned(), m.port, m.direction().map_or("", |d| d.name()))
-        };
-        answer.media.iter().map(line).collect()
-    }
-
-    #[test]
-    fn hold_and_resume_keep_the_ports() {
-        let mut terms = terms(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")]));
-        terms.reoffer(&lines(&[("1", 4000, "inactive"), ("2", 0, "sendonly")])).unwrap();
-        assert_eq!(answered(&mut terms), [("1".to_owned(), 10_000, "inactive"), ("2".to_owned(), 0, "")]);
-        assert!(terms.plans().iter().all(|plan| plan.held));
-        terms.reoffer(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")])).unwrap();
-        assert_eq!(answered(&mut terms)[1], ("2".to_owned(), 10_002, "recvonly"));
-        assert!(terms.plans().iter().all(|plan| !plan.held));
-    }
-
-    #[test]
-    fn lines_that_change_places_are_followed_by_their_labels() {
-        let mut terms = terms(&lines(&[("a", 4000, "sendonly"), ("b", 4002, "sendonly")]));
-        terms.reoffer(&lines(&[("b", 4002, "sendonly"), ("a", 4000, "inactive")])).unwrap();
-        assert_eq!(
-            answered(&mut terms),
-            [("b".to_owned(), 10_002, "recvonly"), ("a".to_owned(), 10_000, "inactive")]
-        );
-        assert_eq!(terms.plans().iter().map(|p| p.held).collect::<Vec<_>>(), [true, false]);
-    }
-
-    #[test]
-    fn a_new_label_in_the_old_place_is_the_same_stream_and_added_lines_are_declined() {
-        let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
-        let added = terms.reoffer(&lines(&[("7", 4000, "sendonly"), ("8", 4002, "sendonly")])).unwrap();
-        assert_eq!(added, 1);
-        assert_eq!(answered(&mut terms), [("7".to_owned(), 10_000, "recvonly"), ("8".to_owned(), 0, "")]);
-    }
-
-    #[test]
-    fn a_line_that_is_missing_is_held_and_found_again() {
-        let mut terms = terms(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")]));
-        terms.reoffer(&lines(&[("1", 4000, "sendonly")])).unwrap();
-        assert_eq!(terms.plans().iter().map(|p| p.held).collect::<Vec<_>>(), [false, true]);
-        terms.reoffer(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")])).unwrap();
-        assert_eq!(answered(&mut terms)[1].1, 10_002);
-    }
-
-    #[test]
-    fn what_can_no_longer_be_stored_leaves_the_terms_as_they_were() {
-        let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
-        let before = terms.answer();
-        assert_eq!(terms.reoffer(b"v=0\nm=audio 4000 RTP/AVP 9\n"), Err(Refusal::NothingToStore));
-        assert!(matches!(terms.reoffer(b"what"), Err(Refusal::BadOffer(_))));
-        assert_eq!(terms.answer(), before);
-        assert_eq!(terms.format(), SampleFormat::Mulaw);
-    }
-}
+#[path = "offer_tests.rs"]
+mod tests;

@@ -41,6 +41,12 @@ impl Shards {
         shard.tracks -= tracks as u32;
     }
 
+    /// A call has another number of tracks. The shard itself says whether it has the ports.
+    pub fn resize(&mut self, shard: usize, from: usize, to: usize) {
+        let shard = &mut self.shards[shard];
+        shard.tracks = shard.tracks + to as u32 - from as u32;
+    }
+
     /// Takes a shard out of service for good.
     pub fn stopped(&mut self, shard: usize) {
         self.shards[shard].alive = false;

@@ -26,8 +26,6 @@ pub enum Refusal {
     Backlog,
     /// No shard has room.
     NoShard,
-    /// No session description in the INVITE.
-    NoOffer,
     /// One that can't be read.
     BadOffer(Malformed),
     /// One without anything that can be stored.
@@ -49,7 +47,6 @@ impl Refusal {
             // RFC 3261 section 21.4.15.
             Refusal::NotRecording => Answer::new(421, "Extension Required").header("Require", "siprec"),
             Refusal::BadOffer(why) => Answer::new(400, &format!("Bad SDP: {why}")),
-            Refusal::NoOffer => warned("304 tapehead \"An offer in the INVITE is needed\""),
             Refusal::NothingToStore => warned("305 tapehead \"No RTP/AVP audio in PCMU or PCMA\""),
             _ => Answer::unavailable("Service Unavailable", self.retry_after()),
         }
@@ -68,7 +65,6 @@ impl Refusal {
             Refusal::NotRecording
             | Refusal::Draining
             | Refusal::Shutdown
-            | Refusal::NoOffer
             | Refusal::BadOffer(_)
             | Refusal::NothingToStore => Severity::Info,
             _ => Severity::Error,
@@ -91,7 +87,6 @@ impl fmt::Display for Refusal {
             Refusal::DiskLow => f.write_str("the disk has less room than recordings.free_mb_min"),
             Refusal::Backlog => f.write_str("too many recordings wait to be finalised: the disk is too slow"),
             Refusal::NoShard => f.write_str("no shard has a free call slot and enough free ports"),
-            Refusal::NoOffer => f.write_str("the INVITE has no SDP offer"),
             Refusal::BadOffer(why) => why.fmt(f),
             Refusal::NothingToStore => f.write_str("the offer has no audio that can be stored"),
             Refusal::Keys(why) => write!(f, "no data key: {why}"),

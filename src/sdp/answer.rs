@@ -47,8 +47,8 @@ pub struct TrackTerms {
 impl TrackTerms {
     /// The codec the client prefers: the first one offered that we can store.
     pub fn preferred(&self) -> Payload {
-        let audio = |payload: &Payload| matches!(payload, Payload::Pcmu | Payload::Pcma);
-        self.answered.iter().map(|(_, payload)| *payload).find(audio).unwrap_or(Payload::Pcmu)
+        let mut answered = self.answered.iter().map(|(_, payload)| *payload);
+        answered.find(|payload| is_audio(*payload)).unwrap_or(Payload::Pcmu)
     }
 }
 
@@ -79,10 +79,33 @@ impl Agreement {
         })
     }
 
+    /// The same with only these codecs answered, the most wanted first: some clients take the first one answered for the only one. Where none
+    /// of them is offered all stay, for a recording counts for more than its codec. What is understood stays as it was.
+    pub fn narrowed(mut self, wanted: &[Payload]) -> Agreement {
+        let rank = |payload: Payload| wanted.iter().position(|one| *one == payload);
+        for line in &mut self.lines {
+            let Line::Track(terms) = line else { continue };
+            if terms.answered.iter().any(|(_, payload)| rank(*payload).is_some()) {
+                terms.answered.retain(|(_, payload)| !is_audio(*payload) || rank(*payload).is_some());
+                terms.answered.sort_by_key(|(_, payload)| rank(*payload).unwrap_or(usize::MAX));
+            }
+        }
+        self
+    }
+
     /// Whether nothing of the offer can be recorded, which is answered 488 (RFC 3261 section 21.4.26). An offer that only ends streams is none of these.
     pub fn is_hopeless(&self) -> bool {
         self.tracks().next().is_none() && self.lines.iter().any(|line| matches!(line, Line::Declined))
     }
+}
+
+fn is_audio(payload: Payload) -> bool {
+    matches!(payload, Payload::Pcmu | Payload::Pcma)
+}
+
+/// Whether an m-line can be recorded, taken for itself.
+pub fn storable(offer: &Description, media: &Media) -> bool {
+    matches!(judge(offer, media), Line::Track(_))
 }
 
 fn judge(offer: &Description, media: &Media) -> Line {
@@ -106,7 +129,7 @@ fn judge(offer: &Description, media: &Media) -> Line {
             answered.push((pt, payload));
         }
     }
-    if !answered.iter().any(|(_, payload)| matches!(payload, Payload::Pcmu | Payload::Pcma)) {
+    if !answered.iter().any(|(_, payload)| is_audio(*payload)) {
         return Line::Declined;
     }
     let (direction, held) = ours(offer, media);
@@ -210,14 +233,39 @@ impl Answerer {
         address: IpAddr,
         port_of: impl Fn(usize) -> Option<u16>,
     ) -> String {
-        let media =
-            offer.media.iter().zip(&agreed.lines).enumerate().map(|(index, (media, line))| match line {
-                Line::Track(terms) => match port_of(index) {
-                    Some(port) => accepted(media, terms, port),
-                    None => declined(media),
-                },
-                _ => declined(media),
-            });
+        let line = |media: &Media, terms: &TrackTerms, port| accepted(media, terms, terms.direction, port);
+        self.describe(offer, agreed, address, port_of, line)
+    }
+
+    /// The same session as an offer of ours (RFC 3264 section 8), all tracks in one direction. The client's last word on its own does not count
+    /// here: an offer that repeats its hold could never be resumed.
+    pub fn offer(
+        &mut self,
+        last: &Description,
+        agreed: &Agreement,
+        address: IpAddr,
+        port_of: impl Fn(usize) -> Option<u16>,
+        direction: Direction,
+    ) -> String {
+        let line = |media: &Media, terms: &TrackTerms, port| accepted(media, terms, direction, port);
+        self.describe(last, agreed, address, port_of, line)
+    }
+
+    fn describe(
+        &mut self,
+        theirs: &Description,
+        agreed: &Agreement,
+        address: IpAddr,
+        port_of: impl Fn(usize) -> Option<u16>,
+        track: impl Fn(&Media, &TrackTerms, u16) -> Media,
+    ) -> String {
+        let one = |(index, (media, line)): (usize, (&Media, &Line))| match line {
+            Line::Track(terms) => {
+                port_of(index).map_or_else(|| declined(media), |port| track(media, terms, port))
+            }
+            _ => declined(media),
+        };
+        let media = theirs.media.iter().zip(&agreed.lines).enumerate().map(one);
         let mut answer = Description {
             origin: Origin::default(),
             name: "Tapehead".to_owned(),
@@ -239,7 +287,7 @@ impl Answerer {
     }
 }
 
-fn accepted(media: &Media, terms: &TrackTerms, port: u16) -> Media {
+fn accepted(media: &Media, terms: &TrackTerms, direction: Direction, port: u16) -> Media {
     let mut attributes = Vec::new();
     for (pt, payload) in &terms.answered {
         attributes.push(Attribute::new("rtpmap", format!("{pt} {}", encoding(*payload))));
@@ -249,8 +297,9 @@ fn accepted(media: &Media, terms: &TrackTerms, port: u16) -> Media {
         }
     }
     // RFC 8866 section 6.4: said only to those who would send longer packets than a receive buffer holds.
-    let ptime = media.values("ptime").next().and_then(|ms| ms.parse::<u32>().ok());
-    if ptime.is_some_and(|ms| ms > PTIME_MS_MAX) {
+    let longest =
+        ["ptime", "maxptime"].iter().flat_map(|name| media.values(name)).filter_map(|ms| ms.parse().ok());
+    if longest.max().is_some_and(|ms: u32| ms > PTIME_MS_MAX) {
         attributes.push(Attribute::new("ptime", "20"));
         attributes.push(Attribute::new("maxptime", PTIME_MS_MAX.to_string()));
     }
@@ -258,7 +307,7 @@ fn accepted(media: &Media, terms: &TrackTerms, port: u16) -> Media {
         attributes.push(Attribute::flag("rtcp-mux"));
     }
     attributes.extend(terms.label.as_deref().map(|label| Attribute::new("label", label)));
-    attributes.push(Attribute::flag(terms.direction.name()));
+    attributes.push(Attribute::flag(direction.name()));
     Media {
         port,
         formats: terms.answered.iter().map(|(pt, _)| pt.to_string()).collect(),

@@ -4,12 +4,14 @@
 //! dialog. Leaves out SRTP (an `RTP/SAVP` line is declined), ICE, BUNDLE, and every codec that can't be placed sample by sample.
 
 mod answer;
+mod late;
 mod parse;
 mod write;
 
 use std::net::IpAddr;
 
-pub use answer::{Agreement, Answerer, Line, TrackTerms};
+pub use answer::{Agreement, Answerer, Line, TrackTerms, storable};
+pub use late::{answered, assumed};
 pub use parse::{Malformed, parse};
 pub use write::{OfferedTrack, offer};
 

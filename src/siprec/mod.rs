@@ -15,5 +15,5 @@ pub use join::{Join, TrackIdentity, identify};
 pub use metadata::{
     CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Presence, Stream, StreamLink,
 };
-pub use sign::Sign;
+pub use sign::{Sign, is_one_leg};
 pub use write::write;

@@ -37,12 +37,16 @@ fn contact(invite: &Message) -> bool {
     names.iter().any(shown)
 }
 
-/// Cisco CUBE's network-based recording, and CUCM's forks of the near and far end of a call.
+/// Cisco CUBE's network-based recording, and CUCM's forks.
 fn vendor(invite: &Message) -> bool {
+    invite.header("X-Cisco-Recording-Participant").is_some() || is_one_leg(invite)
+}
+
+/// Whether a client forks the near and the far end of its call each in a recording session of its own, as CUCM does.
+pub fn is_one_leg(invite: &Message) -> bool {
     let from = invite.from();
     let marked = |name: &str| from.param(name).is_some() || from.uri().param(name).is_some();
-    invite.header("X-Cisco-Recording-Participant").is_some()
-        || ["x-nearend", "x-farend", "x-nearenddevice", "x-farenddevice"].into_iter().any(marked)
+    ["x-nearend", "x-farend", "x-nearenddevice", "x-farenddevice"].into_iter().any(marked)
 }
 
 #[cfg(test)]

@@ -1,0 +1,207 @@
+//! Offers and answers during a call: hold and resume, streams added and removed, refreshes, and answers to offers of ours.
+//!
+//! ```text
+//!   re-INVITE, UPDATE ─▶ read ─┬─ no new track ──▶ Update ─▶ 200
+//!                              └─ new tracks ───▶ Update ─▶ Updated ─▶ 200     (ports are bound before they are told)
+//!   re-INVITE without an offer ─▶ 200 with ours ─▶ ACK with the answer ─▶ Update
+//! ```
+//!
+//! Whatever is wrong with an offer, the call goes on as before (RFC 3261 section 14.2).
+
+use super::Refusal;
+use super::action::{Now, Outbox, Severity};
+use super::call::{Call, Phase};
+use crate::base::Mono;
+use crate::limits::OPEN_WAIT_MAX;
+use crate::link::{self, Command};
+use crate::sdp::Direction;
+use crate::sip::{Answer, Message, Method, RequestId};
+use crate::siprec::Bodies;
+
+/// A request that is answered when the shard has found ports.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    request: RequestId,
+    until: Mono,
+}
+
+/// The offer or answer in a message. Clients that have none may send an empty body of that type.
+pub(super) fn sdp_in(message: &Message) -> Option<&[u8]> {
+    let content_type = message.content_type();
+    let bodies = Bodies::of(content_type.as_deref(), message.body());
+    bodies.sdp.filter(|sdp| !sdp.trim_ascii().is_empty())
+}
+
+impl Call {
+    /// A re-INVITE: hold, resume, refresh, a change of codecs or streams, new metadata, or any of these together.
+    pub fn reinvite(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
+        self.metadata(message, now, out);
+        match sdp_in(message) {
+            Some(sdp) => self.reoffer(request, sdp, now, out),
+            None if self.phase != Phase::Live => gone(request, out),
+            // The offer is ours to make (RFC 3261 section 14.2): the session as it is, and its answer comes in the ACK.
+            None => {
+                let offer = self.terms.offer(Direction::RecvOnly);
+                out.answer(request, Answer::ok().body("application/sdp", offer));
+            }
+        }
+    }
+
+    /// UPDATE with or without an offer (RFC 3311), INFO, MESSAGE, NOTIFY: whatever may carry metadata.
+    pub fn in_dialog(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
+        self.metadata(message, now, out);
+        match sdp_in(message).filter(|_| *message.method() == Method::Update) {
+            Some(sdp) => self.reoffer(request, sdp, now, out),
+            None => out.answer(request, Answer::ok()),
+        }
+    }
+
+    fn metadata(&mut self, message: &Message, now: Now, out: &mut Outbox) {
+        if self.book.revision(now.wall, message) && self.phase == Phase::Live {
+            self.checkpoint(now, out);
+        }
+    }
+
+    fn reoffer(&mut self, request: RequestId, sdp: &[u8], now: Now, out: &mut Outbox) {
+        match self.phase {
+            Phase::Live if self.waiting.is_none() => {}
+            // An offer before the last one has its answer (RFC 3261 section 14.2, RFC 3311 section 5.2).
+            Phase::Live | Phase::Keys | Phase::Opening => {
+                return out.answer(
+                    request,
+                    Answer::new(500, "Earlier Offer Unanswered").header("Retry-After", "1"),
+                );
+            }
+            Phase::Abandoned | Phase::Closing | Phase::Over => return gone(request, out),
+        }
+        match self.terms.reoffer(sdp) {
+            Ok(added) => {
+                self.update(out);
+                self.waiting = Some(Waiting { request, until: now.mono + OPEN_WAIT_MAX });
+                if !added {
+                    self.agree(out);
+                }
+            }
+            Err(refusal) => out.refuse(request, Some(self.book.recording()), &refusal),
+        }
+    }
+
+    /// Tells the shard how the tracks are now.
+    pub(super) fn update(&mut self, out: &mut Outbox) {
+        self.terms.revision += 1;
+        let (revision, tracks) = (self.terms.revision, self.terms.plans());
+        out.command(self.shard, Command::Update { call: self.id, revision, tracks });
+    }
+
+    /// Answers the offer at hand.
+    fn agree(&mut self, out: &mut Outbox) {
+        let Some(Waiting { request, .. }) = self.waiting.take() else { return };
+        out.answer(request, Answer::ok().body("application/sdp", self.terms.answer()));
+        self.note_declined(out);
+    }
+
+    /// Says in manifest and log what is not recorded.
+    pub(super) fn note_declined(&mut self, out: &mut Outbox) {
+        for note in self.terms.notes() {
+            if self.book.note(note) {
+                self.log(out, Severity::Warn, note);
+            }
+        }
+    }
+
+    /// The shard has taken an update, or has no room for what it added.
+    pub fn updated(
+        &mut self,
+        revision: u32,
+        result: Result<Vec<u16>, link::Refusal>,
+        now: Now,
+        out: &mut Outbox,
+    ) {
+        // Only the last update says how things are; what it had to answer is answered only after it.
+        if revision != self.terms.revision || !matches!(self.phase, Phase::Live | Phase::Closing) {
+            return;
+        }
+        match result {
+            Ok(ports) => {
+                if self.terms.bound(&ports) {
+                    self.checkpoint(now, out);
+                }
+            }
+            Err(refusal) => {
+                self.book.note("streams were added for which there was no room");
+                let why = Refusal::Shard(refusal);
+                self.log(out, Severity::Error, format!("added streams are not recorded: {why}"));
+                // Nothing of the update is in force: once more, without them.
+                self.terms.unbound();
+                self.update(out);
+            }
+        }
+        self.agree(out);
+    }
+
+    /// The shard takes too long: the call goes on with the tracks that it has. Should they come, the next offer finds them.
+    pub(super) fn overdue(&mut self, now: Now, out: &mut Outbox) {
+        if self.waiting.is_some_and(|waiting| waiting.until <= now.mono) {
+            self.log(out, Severity::Error, "added streams are not recorded: the shard took too long");
+            self.book.note("streams were added for which there was no room in time");
+            self.agree(out);
+        }
+    }
+
+    /// When a request has waited long enough.
+    pub(super) fn waits_until(&self) -> Option<Mono> {
+        self.waiting.map(|waiting| waiting.until)
+    }
+
+    /// The client took its re-INVITE back, which the endpoint has answered: as if it had never been.
+    pub fn taken_back(&mut self, out: &mut Outbox) {
+        if self.waiting.take().is_some() {
+            self.terms.revert();
+            self.update(out);
+        }
+    }
+
+    /// Answers what waits when the dialog ends (RFC 3261 section 15.1.2).
+    pub(super) fn terminate_waiting(&mut self, out: &mut Outbox) {
+        if let Some(Waiting { request, .. }) = self.waiting.take() {
+            out.answer(request, Answer::new(487, "Request Terminated"));
+        }
+    }
+
+    /// The ACK to a 200. If that had our offer, it has the client's answer (RFC 3261 section 13.2.2.4); without a good one whatever comes is recorded.
+    pub fn acknowledged(&mut self, message: &Message, now: Now, out: &mut Outbox) {
+        self.acked = true;
+        if !message.body().is_empty() {
+            self.metadata(message, now, out);
+        }
+        if self.terms.unanswered && self.phase == Phase::Live {
+            self.answered(sdp_in(message), out);
+        }
+    }
+
+    /// The answer to an offer of ours.
+    pub(super) fn answered(&mut self, sdp: Option<&[u8]>, out: &mut Outbox) {
+        let read = match sdp {
+            Some(sdp) => self.terms.answered(sdp).map_err(|why| why.to_string()),
+            None => {
+                self.terms.unanswered = false;
+                Err("there was none".to_owned())
+            }
+        };
+        if !matches!(read, Ok(false)) {
+            let why = read.err().unwrap_or_else(|| "not every line fits".to_owned());
+            self.book.note(
+                "the client's answer to an offer of the recorder was missing or odd: what came was recorded",
+            );
+            self.log(out, Severity::Warn, format!("the answer to our offer is odd: {why}"));
+        }
+        // Also without an answer: sources are learnt anew.
+        self.update(out);
+        self.note_declined(out);
+    }
+}
+
+/// The call is over or about to be (RFC 3261 section 12.2.2).
+fn gone(request: RequestId, out: &mut Outbox) {
+    out.answer(request, Answer::new(481, "Call/Transaction Does Not Exist"));
+}

@@ -1,0 +1,167 @@
+//! A call's session description through offers and answers of both sides.
+
+use super::*;
+
+fn lines(lines: &[(&str, u16, &str)]) -> Vec<u8> {
+    let line = |(label, port, direction): &(&str, u16, &str)| {
+        format!("m=audio {port} RTP/AVP 0 8\r\na=label:{label}\r\na={direction}\r\n")
+    };
+    format!("v=0\r\nc=IN IP4 10.0.0.1\r\n{}", lines.iter().map(line).collect::<String>()).into_bytes()
+}
+
+fn terms(offer: &[u8]) -> Terms {
+    let offer = sdp::parse(offer).unwrap();
+    let mut terms = Terms::new(offer, Vec::new(), "192.0.2.1".parse().unwrap(), 1).unwrap();
+    bind(&mut terms);
+    terms
+}
+
+/// The shard finds ports for all.
+fn bind(terms: &mut Terms) -> bool {
+    let ports: Vec<u16> = (0..terms.tracks.len() as u16).map(|index| 10_000 + 2 * index).collect();
+    terms.bound(&ports)
+}
+
+/// Label, port and direction of each line of the answer.
+fn answered(terms: &mut Terms) -> Vec<(String, u16, &'static str)> {
+    let answer = sdp::parse(terms.answer().as_bytes()).unwrap();
+    let line =
+        |m: &sdp::Media| (m.label().unwrap_or("").to_owned(), m.port, m.direction().map_or("", |d| d.name()));
+    answer.media.iter().map(line).collect()
+}
+
+#[test]
+fn hold_and_resume_keep_the_ports() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")]));
+    terms.reoffer(&lines(&[("1", 4000, "inactive"), ("2", 0, "sendonly")])).unwrap();
+    assert_eq!(answered(&mut terms), [("1".to_owned(), 10_000, "inactive"), ("2".to_owned(), 0, "")]);
+    assert!(terms.plans().iter().all(|plan| plan.held));
+    terms.reoffer(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")])).unwrap();
+    assert_eq!(answered(&mut terms)[1], ("2".to_owned(), 10_002, "recvonly"));
+    assert!(terms.plans().iter().all(|plan| !plan.held));
+}
+
+#[test]
+fn lines_that_change_places_are_followed_by_their_labels() {
+    let mut terms = terms(&lines(&[("a", 4000, "sendonly"), ("b", 4002, "sendonly")]));
+    terms.reoffer(&lines(&[("b", 4002, "sendonly"), ("a", 4000, "inactive")])).unwrap();
+    assert_eq!(
+        answered(&mut terms),
+        [("b".to_owned(), 10_002, "recvonly"), ("a".to_owned(), 10_000, "inactive")]
+    );
+    assert_eq!(terms.plans().iter().map(|p| p.held).collect::<Vec<_>>(), [true, false]);
+}
+
+#[test]
+fn a_new_label_in_the_old_place_is_the_same_stream_and_an_added_line_is_the_next_track() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
+    assert!(terms.reoffer(&lines(&[("7", 4000, "sendonly"), ("8", 4002, "sendonly")])).unwrap());
+    assert!(bind(&mut terms));
+    assert_eq!(
+        answered(&mut terms),
+        [("7".to_owned(), 10_000, "recvonly"), ("8".to_owned(), 10_002, "recvonly")]
+    );
+    assert_eq!(terms.lines(), [(0, Some("7")), (1, Some("8"))]);
+}
+
+#[test]
+fn an_added_line_without_a_port_is_declined_and_forgotten() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
+    assert!(terms.reoffer(&lines(&[("1", 4000, "inactive"), ("8", 4002, "sendonly")])).unwrap());
+    terms.unbound();
+    assert_eq!(answered(&mut terms), [("1".to_owned(), 10_000, "inactive"), ("8".to_owned(), 0, "")]);
+    assert_eq!((terms.plans().len(), terms.notes().len()), (1, 1));
+    assert!(
+        terms.reoffer(&lines(&[("1", 4000, "inactive"), ("8", 4002, "sendonly")])).unwrap(),
+        "tried again"
+    );
+}
+
+#[test]
+fn an_ended_stream_comes_back_to_its_track_by_its_line_or_by_its_label() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")]));
+    for back in [
+        lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")]),
+        lines(&[("1", 4000, "sendonly"), ("", 0, "sendonly"), ("2", 4002, "sendonly")]),
+    ] {
+        terms.reoffer(&lines(&[("1", 4000, "sendonly"), ("2", 0, "sendonly")])).unwrap();
+        assert_eq!(terms.plans().iter().map(|p| p.held).collect::<Vec<_>>(), [false, true]);
+        assert!(!terms.reoffer(&back).unwrap(), "no track is new");
+        assert_eq!(answered(&mut terms).pop(), Some(("2".to_owned(), 10_002, "recvonly")));
+    }
+}
+
+#[test]
+fn an_offer_that_was_taken_back_has_never_been_but_for_the_channel_it_made() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
+    let before = terms.answer();
+    terms.reoffer(&lines(&[("1", 5000, "inactive"), ("8", 4002, "sendonly")])).unwrap();
+    terms.revert();
+    bind(&mut terms);
+    assert_eq!(terms.answer(), before);
+    assert_eq!(terms.plans().iter().map(|p| p.held).collect::<Vec<_>>(), [false, true]);
+    terms.reoffer(&lines(&[("1", 4000, "sendonly"), ("8", 4002, "sendonly")])).unwrap();
+    assert_eq!(answered(&mut terms)[1].1, 10_002, "the channel is used after all");
+}
+
+#[test]
+fn tracks_are_bounded_over_the_whole_call() {
+    let labels: Vec<String> = (0..TRACKS_MAX + 2).map(|n| n.to_string()).collect();
+    let offer = |range: std::ops::Range<usize>| {
+        lines(&labels[range].iter().map(|label| (label.as_str(), 4000, "sendonly")).collect::<Vec<_>>())
+    };
+    let mut terms = terms(&offer(0..2));
+    terms.reoffer(&offer(0..TRACKS_MAX + 2)).unwrap();
+    bind(&mut terms);
+    let ports: Vec<u16> = answered(&mut terms).iter().map(|(_, port, _)| *port).collect();
+    assert_eq!(ports.iter().filter(|port| **port == 0).count(), 2);
+    assert_eq!((ports[TRACKS_MAX], terms.tracks.len()), (0, TRACKS_MAX));
+}
+
+#[test]
+fn an_offer_of_ours_says_recvonly_even_to_who_holds_and_its_answer_counts() {
+    let mut terms = terms(&lines(&[("1", 4000, "inactive"), ("2", 4002, "inactive")]));
+    let offer = sdp::parse(terms.offer(Direction::RecvOnly).as_bytes()).unwrap();
+    let directions: Vec<_> = offer.media.iter().map(|m| (m.port, m.direction())).collect();
+    assert_eq!(directions, [(10_000, Some(Direction::RecvOnly)), (10_002, Some(Direction::RecvOnly))]);
+    assert_eq!(terms.answered(&lines(&[("1", 5000, "sendonly"), ("2", 0, "sendonly")])), Ok(false));
+    let plans = terms.plans();
+    assert_eq!((plans[0].held, plans[1].held), (false, true));
+    assert_eq!(plans[0].rtp_from, Some("10.0.0.1:5000".parse().unwrap()));
+    assert!(matches!(terms.answered(b"no"), Err(Refusal::BadOffer(_))));
+    assert_eq!(terms.plans(), plans);
+}
+
+#[test]
+fn a_codec_can_be_forced_but_not_out_of_a_call() {
+    let offer =
+        |formats: &str| sdp::parse(format!("v=0\nm=audio 4000 RTP/AVP {formats}").as_bytes()).unwrap();
+    let formats = |offered: &str, only: &[Payload]| {
+        let mut terms = Terms::new(offer(offered), only.to_vec(), "192.0.2.1".parse().unwrap(), 1).unwrap();
+        bind(&mut terms);
+        sdp::parse(terms.answer().as_bytes()).unwrap().media[0].formats.join(" ")
+    };
+    assert_eq!(formats("0 8 13", &[]), "0 8 13");
+    assert_eq!(formats("0 8 13", &[Payload::Pcma]), "8 13");
+    assert_eq!(formats("0 8 13", &[Payload::Pcma, Payload::Pcmu]), "8 0 13");
+    assert_eq!(formats("0 13", &[Payload::Pcma]), "0 13");
+}
+
+#[test]
+fn a_line_that_is_missing_is_held_and_found_again() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")]));
+    terms.reoffer(&lines(&[("1", 4000, "sendonly")])).unwrap();
+    assert_eq!(terms.plans().iter().map(|p| p.held).collect::<Vec<_>>(), [false, true]);
+    terms.reoffer(&lines(&[("1", 4000, "sendonly"), ("2", 4002, "sendonly")])).unwrap();
+    assert_eq!(answered(&mut terms)[1].1, 10_002);
+}
+
+#[test]
+fn what_can_no_longer_be_stored_leaves_the_terms_as_they_were() {
+    let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
+    let before = terms.answer();
+    assert_eq!(terms.reoffer(b"v=0\nm=audio 4000 RTP/AVP 9\n"), Err(Refusal::NothingToStore));
+    assert!(matches!(terms.reoffer(b"what"), Err(Refusal::BadOffer(_))));
+    assert_eq!(terms.answer(), before);
+    assert_eq!(terms.format(), SampleFormat::Mulaw);
+}
