@@ -106,6 +106,8 @@ pub const SOURCES_MAX: usize = 4;
 pub const PAYLOAD_TYPES_MAX: usize = 32;
 /// Intervals a track holds in the shard until the control core has taken them; then neighbours are merged.
 pub const INTERVALS_PENDING_MAX: usize = 32;
+/// Pauses of a call that unsealed audio may still meet; beyond it neighbours are merged.
+pub const PAUSES_OPEN_MAX: usize = 8;
 /// From the INVITE on, the key provider and the shard have this long together; then the call is answered 503.
 pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// What a 503 asks the client to wait.

@@ -17,6 +17,8 @@ pub enum Bug {
     IntervalForgotten,
     /// Now and then a packet lands in the other channel.
     ChannelSwapped,
+    /// Audio that comes during a pause is recorded.
+    PauseLeaks,
     /// A datagram is dropped that no counter sees.
     CounterMissed,
     /// A block is given back when its write is submitted, not when it is done.

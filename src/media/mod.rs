@@ -7,6 +7,7 @@ mod counters;
 mod g711;
 mod gaps;
 mod interval;
+mod pauses;
 mod source;
 mod track;
 

@@ -8,6 +8,7 @@
 //! drifted from ours. Leaves out the bytes: the shard's window copies them and tells the track what it found uncovered.
 
 use super::gaps::Gaps;
+use super::pauses::Pauses;
 use super::source::{JUMP_TOLERANCE, Source, Step};
 use super::{Cause, Counters, Fate, Interval, Payload, SAMPLE_RATE};
 use crate::base::Mono;
@@ -57,14 +58,12 @@ struct Reason {
     noise: bool,
     event: bool,
     held: bool,
-    paused: bool,
     anchored: Option<Cause>,
 }
 
 impl Reason {
     fn cause(&self) -> Cause {
         match self.anchored {
-            _ if self.paused => Cause::Pause,
             _ if self.held => Cause::Hold,
             Some(cause) => cause,
             None if self.missing > 0 => Cause::Loss,
@@ -81,8 +80,10 @@ pub struct Track {
     /// First position after all audio seen so far.
     frontier: u64,
     first: Option<u64>,
+    /// End of the audio that is recorded, and of nothing that was thrown away.
+    heard_until: u64,
     held: bool,
-    paused: bool,
+    pauses: Pauses,
     reason: Reason,
     gaps: Gaps,
     anchors: Vec<Anchor>,
@@ -97,8 +98,9 @@ impl Track {
             sources: Vec::with_capacity(SOURCES_MAX),
             frontier: 0,
             first: None,
+            heard_until: 0,
             held: false,
-            paused: false,
+            pauses: Pauses::default(),
             reason: Reason::default(),
             gaps: Gaps::new(number),
             anchors: Vec::with_capacity(ANCHORS_KEPT_MAX),
@@ -109,6 +111,11 @@ impl Track {
     /// First position after all audio seen so far.
     pub fn frontier(&self) -> u64 {
         self.frontier
+    }
+
+    /// First position after all audio that is recorded.
+    pub fn heard_until(&self) -> u64 {
+        self.heard_until
     }
 
     /// Position of the first audio sample.
@@ -127,10 +134,25 @@ impl Track {
         self.reason.held |= held;
     }
 
-    /// The recording is paused, or goes on.
-    pub fn pause(&mut self, paused: bool) {
-        self.paused = paused;
-        self.reason.paused |= paused;
+    /// From position `at` on nothing is recorded. While paused it does nothing.
+    pub fn pause(&mut self, at: u64) {
+        self.pauses.begin(at);
+    }
+
+    /// From position `at` on audio is recorded again.
+    pub fn resume(&mut self, at: u64) {
+        self.pauses.end(at);
+    }
+
+    /// `[from, to)` in parts that are to be recorded, or, if `true`, thrown away.
+    pub fn parts(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, i64, bool)> + use<> {
+        self.pauses.parts(from, to)
+    }
+
+    /// `[from, to)` lies in a pause and in no segment.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.finish();
+        self.gaps.settle(self.gaps.interval(from, to, Cause::Pause, 0));
     }
 
     /// Where the samples of a packet belong that came at the instant `at`, which is the position `arrival` on the timeline.
@@ -192,17 +214,19 @@ impl Track {
 
     /// `[from, to)` has been sealed without audio. Called in the order of the timeline.
     pub fn uncovered(&mut self, from: u64, to: u64) {
-        self.gaps.uncovered(from, to, self.frontier);
+        self.pauses.forget_before(from);
+        for (from, to, paused) in self.pauses.parts(from as i64, to as i64) {
+            if paused {
+                self.cut(from as u64, to as u64);
+            } else {
+                self.gaps.uncovered(from as u64, to as u64, self.frontier);
+            }
+        }
     }
 
     /// The call has ended: what was waiting for a next packet is settled.
     pub fn finish(&mut self) {
-        let cause = match (self.paused, self.held) {
-            (true, _) => Cause::Pause,
-            (false, true) => Cause::Hold,
-            (false, false) => Cause::NoMedia,
-        };
-        self.gaps.finish(cause);
+        self.gaps.finish(if self.held { Cause::Hold } else { Cause::NoMedia });
     }
 
     /// Hands out settled stretches, the oldest first, as long as `take` accepts them.
@@ -348,7 +372,10 @@ impl Track {
         if end <= start {
             return;
         }
-        self.first = Some(self.first.map_or(start, |first| first.min(start)));
+        for (from, to, _) in self.parts(start as i64, end as i64).filter(|(_, _, paused)| !paused) {
+            self.first = Some(self.first.map_or(from as u64, |first| first.min(from as u64)));
+            self.heard_until = self.heard_until.max(to as u64);
+        }
         if end <= self.frontier {
             return;
         }
@@ -358,7 +385,7 @@ impl Track {
             self.gaps.explain_up_to_audio(self.gaps.interval(self.frontier, start, cause, packets));
         }
         self.frontier = end;
-        self.reason = Reason { held: self.held, paused: self.paused, ..Reason::default() };
+        self.reason = Reason { held: self.held, ..Reason::default() };
         self.gaps.close_open(end);
     }
 }

@@ -5,19 +5,26 @@
 //!      └────────────no room: Refused────────────────────────────────────────────▲
 //! ```
 
+mod change;
+mod leg;
+mod pause;
+mod receive;
+
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use super::Io;
 use super::segment::Segment;
-use super::window::Outcome;
 use crate::base::Mono;
-use crate::base::planted::{Bug, planted};
-use crate::limits::{FORMAT_WAIT, PORT_TRIES_MAX, RTCP_INTERVAL, SOURCE_HOLD};
-use crate::link::{CallId, Event, OpenCall, PauseHow, Refusal, SegmentPlan, TrackPlan, TrackReport};
-use crate::media::{Counters, Fate, Payload, SampleFormat, Track, Verdict};
-use crate::ring::{Completion, Errno, FileIx, Op, SocketIx};
-use crate::rtp::{Packet, rtcp};
+use crate::limits::{FORMAT_WAIT, RTCP_INTERVAL};
+use crate::link::{CallId, Event, OpenCall, Refusal, SegmentPlan};
+use crate::media::{Counters, SampleFormat, Track};
+use crate::ring::{Completion, FileIx, Op};
+use crate::rtp::rtcp;
+use change::Growth;
+use leg::{Leg, Port};
+use pause::Pause;
+pub use receive::Datagram;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
@@ -28,45 +35,6 @@ enum Phase {
         until: u64,
     },
     Ending,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Port {
-    Idle,
-    Binding,
-    Open,
-    Closing,
-}
-
-/// The network side of a track.
-struct Leg {
-    payloads: [Option<Payload>; 128],
-    /// The even port of the pair it has.
-    pair: Option<u16>,
-    /// RTP and RTCP.
-    ports: [Port; 2],
-    bind_failed: Option<Errno>,
-    rtcp_mux: bool,
-    /// Where RTP was announced to come from, and who was heard last, when.
-    rtp_from: Option<SocketAddr>,
-    talking: Option<(SocketAddr, Mono)>,
-    rtcp_to: Option<SocketAddr>,
-    /// Where its RTCP really comes from: a better address than the one announced.
-    rtcp_heard: Option<SocketAddr>,
-}
-
-/// A datagram as the ring handed it over.
-pub struct Datagram<'a> {
-    /// Whether it came to the RTCP port.
-    pub on_rtcp_port: bool,
-    /// Its source.
-    pub from: SocketAddr,
-    /// When it came.
-    pub arrival: Mono,
-    /// Its bytes.
-    pub payload: &'a [u8],
-    /// Whether it was cut.
-    pub truncated: bool,
 }
 
 /// One call.
@@ -88,7 +56,10 @@ pub struct Call {
     heard: bool,
     bind_tries: u32,
     refusal: Option<Refusal>,
-    paused: Option<PauseHow>,
+    growth: Option<Growth>,
+    pause: Option<Pause>,
+    /// The segment has ended at a cut, and the control core knows.
+    reported: bool,
     report_at: Mono,
     end: u64,
 }
@@ -112,7 +83,9 @@ impl Call {
             heard: false,
             bind_tries: 0,
             refusal: None,
-            paused: None,
+            growth: None,
+            pause: None,
+            reported: false,
             report_at: now + RTCP_INTERVAL,
             end: 0,
         };
@@ -120,48 +93,11 @@ impl Call {
         Ok(call)
     }
 
-    /// The session description changed. Answers with the ports of its tracks.
-    pub fn update(&mut self, tracks: &[TrackPlan]) -> Result<Vec<u16>, Refusal> {
-        if tracks.len() > self.legs.len() {
-            return Err(Refusal::Full);
-        }
-        self.agree(tracks);
-        Ok(self.legs.iter().filter_map(|leg| leg.pair).collect())
-    }
-
-    /// From now on audio that comes is thrown away.
-    pub fn pause(&mut self, how: PauseHow) {
-        self.paused = Some(how);
-        self.media.iter_mut().for_each(|track| track.pause(true));
-    }
-
-    /// Ends the pause.
-    pub fn resume(&mut self) {
-        self.paused = None;
-        self.media.iter_mut().for_each(|track| track.pause(false));
-    }
-
-    /// Payload types, hold, where reports go.
-    fn agree(&mut self, tracks: &[TrackPlan]) {
-        for ((leg, media), plan) in self.legs.iter_mut().zip(&mut self.media).zip(tracks) {
-            leg.payloads = [None; 128];
-            for &(payload_type, payload) in &plan.payloads {
-                if let Some(slot) = leg.payloads.get_mut(usize::from(payload_type)) {
-                    *slot = Some(payload);
-                }
-            }
-            (leg.rtp_from, leg.talking) = (plan.rtp_from, None);
-            leg.rtcp_to = plan.rtcp_to;
-            leg.rtcp_heard = None;
-            leg.rtcp_mux = plan.rtcp_mux;
-            media.hold(plan.held);
-        }
-    }
-
     /// The plan of the segment that was asked for.
     pub fn plan_segment(&mut self, plan: SegmentPlan) {
-        // Block 0 is as long as the first segment's, which fitted.
-        let _ = self.segment.plan(plan);
+        // One that ended before its plan came still waits for it. Block 0 is as long as the first segment's, which fitted.
+        let waiting = self.finishing.iter_mut().find(|segment| segment.number == plan.segment);
+        let _ = waiting.unwrap_or(&mut self.segment).plan(plan);
     }
 
     /// The call is over: what is on its way is still taken for the horizon.
@@ -170,6 +106,8 @@ impl Call {
             Phase::Opening => self.refuse(Refusal::Closed),
             Phase::Live => {
                 self.end = self.position(now);
+                // Its client has hung up; nobody waits for the answer.
+                self.growth = None;
                 self.phase = Phase::Draining { until: self.end + horizon };
             }
             Phase::Draining { .. } | Phase::Ending => {}
@@ -190,112 +128,9 @@ impl Call {
 
     /// The kernel dropped datagrams of this track for want of room.
     pub fn kernel_drops(&mut self, track: usize, count: u32) {
-        self.media[track].counters.kernel_drops += u64::from(count);
-    }
-
-    /// Takes one datagram and counts it under one fate.
-    pub fn received(&mut self, track: usize, datagram: &Datagram<'_>, io: &mut Io<'_>) {
-        let fate = if datagram.truncated {
-            Fate::Truncated
-        } else if datagram.on_rtcp_port || (self.legs[track].rtcp_mux && rtcp::is_rtcp(datagram.payload)) {
-            self.rtcp(track, datagram)
-        } else {
-            self.rtp(track, datagram, io)
-        };
-        if !(planted(Bug::CounterMissed) && fate == Fate::Duplicate) {
-            self.media[track].counters.count(fate);
+        if let Some(media) = self.media.get_mut(track) {
+            media.counters.kernel_drops += u64::from(count);
         }
-    }
-
-    fn rtp(&mut self, track: usize, datagram: &Datagram<'_>, io: &mut Io<'_>) -> Fate {
-        let Ok(packet) = Packet::parse(datagram.payload) else { return Fate::Malformed };
-        let Some(payload) = self.legs[track].payloads[usize::from(packet.payload_type & 0x7f)] else {
-            return Fate::WrongPayloadType;
-        };
-        if self.legs[track].is_foreign(datagram.from, datagram.arrival) {
-            return Fate::WrongSource;
-        }
-        if self.paused.is_some() {
-            return Fate::Paused;
-        }
-        let arrival = self.position(datagram.arrival);
-        let verdict = self.media[track].receive(&packet, payload, (datagram.arrival, arrival));
-        let position = match verdict {
-            Verdict::Audio { position } if planted(Bug::OffByOne) && packet.sequence % 64 == 0 => {
-                position + 1
-            }
-            Verdict::Audio { position } => position,
-            Verdict::Done(fate) => return fate,
-        };
-        let law = if payload == Payload::Pcma { SampleFormat::Alaw } else { SampleFormat::Mulaw };
-        self.suit(law, io);
-        let Some(window) = self.segment.window() else { return Fate::Overflow };
-        let outcome = window.place((io.blocks, io.coverage), track, position, law, packet.payload);
-        self.account(track, packet.ssrc, (position, packet.payload.len() as i64), outcome)
-    }
-
-    /// Tells the track what did not find its place, and names the packet's fate.
-    fn account(&mut self, track: usize, ssrc: u32, (position, length): (i64, i64), outcome: Outcome) -> Fate {
-        let media = &mut self.media[track];
-        let end = position + length;
-        media.late_run(ssrc, outcome.late == length as u64);
-        if outcome.late > 0 && position + outcome.late as i64 > 0 {
-            media.late(position.max(0) as u64, (position + outcome.late as i64) as u64);
-        }
-        if outcome.overflow > 0 {
-            media.overflow((end - outcome.overflow as i64).max(0) as u64, end as u64);
-        }
-        match outcome {
-            Outcome { placed: 1.., .. } => Fate::Placed,
-            Outcome { overflow: 1.., .. } => Fate::Overflow,
-            Outcome { late: 1.., .. } => Fate::Late,
-            _ => Fate::Overlap,
-        }
-    }
-
-    /// Makes the segment able to hold `law` without loss.
-    fn suit(&mut self, law: SampleFormat, io: &mut Io<'_>) {
-        let heard = std::mem::replace(&mut self.heard, true);
-        match self.segment.format() {
-            None => self.segment.decide(law, self.media.len()),
-            Some(format) if format == law || format == SampleFormat::Pcm16 => {}
-            // Silence alone does not bind the call to a law; audio of both needs PCM16, and stays with it.
-            Some(_) => self.reformat(if heard { SampleFormat::Pcm16 } else { law }, io),
-        }
-    }
-
-    fn reformat(&mut self, format: SampleFormat, io: &mut Io<'_>) {
-        if self.segment.untouched() {
-            self.segment.convert(format, self.media.len(), io);
-        } else {
-            self.roll(format, io);
-        }
-    }
-
-    /// Begins the next segment; the control core is asked for its plan.
-    fn roll(&mut self, format: SampleFormat, io: &mut Io<'_>) {
-        let Some(file) = io.files.take(io.slot) else { return };
-        let next = self.segment.roll(file, format, self.media.len(), io);
-        self.finishing.push_back(std::mem::replace(&mut self.segment, next));
-        io.events.push(Event::SegmentWanted { call: self.id });
-    }
-
-    fn rtcp(&mut self, track: usize, datagram: &Datagram<'_>) -> Fate {
-        let mut fate = Fate::Malformed;
-        for packet in rtcp::compound(datagram.payload) {
-            match packet {
-                Ok(rtcp::Rtcp::SenderReport { ssrc, ntp, .. }) => {
-                    self.media[track].sender_report(ssrc, ntp, datagram.arrival);
-                    fate = Fate::Rtcp;
-                }
-                Ok(_) => fate = Fate::Rtcp,
-                Err(_) => break,
-            }
-        }
-        if fate == Fate::Rtcp {
-            self.legs[track].rtcp_heard = Some(datagram.from);
-        }
-        fate
     }
 
     /// The answer to an op on one of its sockets.
@@ -329,14 +164,14 @@ impl Call {
         segment.unwrap_or(&mut self.segment).complete(completion, io);
     }
 
-    /// Whether ports or file are still on their way.
+    /// Whether ports or file are still on their way, and a client waits for its answer.
     pub fn is_opening(&self) -> bool {
-        self.phase == Phase::Opening
+        self.phase == Phase::Opening || self.growth.is_some()
     }
 
     /// Whether it is neither opening nor ending: nobody waits for its next step.
     pub fn is_settled(&self) -> bool {
-        self.phase == Phase::Live
+        self.phase == Phase::Live && self.legs.len() == self.media.len()
     }
 
     /// One tick. True when nothing of the call is left.
@@ -358,6 +193,7 @@ impl Call {
             let segment = self.finishing.pop_front();
             segment.into_iter().for_each(|segment| self.report_segment(&segment, io));
         }
+        self.report_cut(io);
         let call = self.id;
         for track in &mut self.media {
             track.take_settled(|interval| io.events.offer(Event::Interval { call, interval }));
@@ -369,12 +205,12 @@ impl Call {
         if let Some(errno) = self.segment.failure() {
             return self.refuse(Refusal::File(errno.to_string()));
         }
-        for track in 0..self.legs.len() {
-            if let Err(refusal) = self.bind_leg(track, io) {
-                return self.refuse(refusal);
-            }
+        let (bind, tries) = (self.bind, &mut self.bind_tries);
+        let mut legs = self.legs.iter_mut().enumerate();
+        if let Err(refusal) = legs.try_for_each(|(track, leg)| leg.bind((track, bind), tries, io)) {
+            return self.refuse(refusal);
         }
-        let bound = self.legs.iter().all(|leg| leg.ports == [Port::Open; 2]);
+        let bound = self.legs.iter().all(Leg::is_bound);
         if bound && self.segment.ready() {
             self.phase = Phase::Live;
             self.zero = io.now;
@@ -383,50 +219,27 @@ impl Call {
         }
     }
 
-    /// Gives the track a port pair; another one if somebody else holds the first.
-    fn bind_leg(&mut self, track: usize, io: &mut Io<'_>) -> Result<(), Refusal> {
-        let leg = &mut self.legs[track];
-        match leg.ports {
-            [Port::Idle, Port::Idle] => {
-                if let Some(errno) = leg.bind_failed.take() {
-                    self.bind_tries += 1;
-                    if self.bind_tries >= PORT_TRIES_MAX {
-                        return Err(Refusal::Ports(errno.to_string()));
-                    }
-                }
-                let free = io.ports.take(io.now);
-                let pair = free.ok_or_else(|| Refusal::Ports("every port pair is in use".to_owned()))?;
-                leg.pair = Some(pair);
-                leg.ports = [Port::Binding; 2];
-                for port in [pair, pair + 1] {
-                    let socket = io.ports.slot(port);
-                    io.sockets[socket.0 as usize] = Some((io.slot, track as u8));
-                    io.outbox.push(Op::Bind { socket, at: SocketAddr::new(self.bind, port) });
-                }
-            }
-            [Port::Binding, _] | [_, Port::Binding] => {}
-            _ if leg.bind_failed.is_some() => leg.close(io),
-            _ => {}
-        }
-        Ok(())
-    }
-
     fn refuse(&mut self, refusal: Refusal) {
         self.refusal = Some(refusal);
         self.phase = Phase::Ending;
     }
 
     fn live(&mut self, now: u64, horizon: u64, io: &mut Io<'_>) {
+        if self.legs.len() > self.media.len() {
+            self.grow_further(io);
+        }
+        self.perhaps_cut(now, horizon);
         if self.segment.format().is_none() && now >= FORMAT_WAIT.as_millis() as u64 * 8 {
             self.segment.decide(self.format, self.media.len());
         }
         if self.segment.full()
             && let Some(format) = self.segment.format()
         {
-            self.roll(format, io);
+            self.roll(format, self.media.len(), io);
         }
         if io.now >= self.report_at {
             self.report_at = io.now + RTCP_INTERVAL;
+            self.tell_cut(now);
             self.send_reports(now.saturating_sub(horizon.max(RTCP_INTERVAL.as_millis() as u64 * 8)), io);
         }
     }
@@ -450,9 +263,10 @@ impl Call {
         if self.segment.format().is_none() {
             self.segment.decide(self.format, self.media.len());
         }
-        let heard_until = self.media.iter().map(Track::frontier).max().unwrap_or(0);
+        let heard_until = self.media.iter().map(Track::heard_until).max().unwrap_or(0);
         self.end = self.end.max(heard_until);
         self.segment.finish(self.end);
+        self.tell_cut(self.end);
         self.phase = Phase::Ending;
         self.close_ports(io);
     }
@@ -466,7 +280,7 @@ impl Call {
 
     /// Whether everything has come home; says so to the control core.
     fn ended(&mut self, io: &mut Io<'_>) -> bool {
-        let idle = self.legs.iter().all(|leg| leg.ports == [Port::Idle; 2]);
+        let idle = self.legs.iter().all(Leg::is_idle);
         if !idle || !self.segment.done() || !self.finishing.is_empty() {
             return false;
         }
@@ -476,8 +290,6 @@ impl Call {
             io.events.push(Event::Refused { call, reason });
             return true;
         }
-        let report = Box::new(self.segment.report());
-        io.files.give(self.segment.file);
         for track in &mut self.media {
             track.finish();
             track.take_settled(|interval| {
@@ -485,7 +297,9 @@ impl Call {
                 true
             });
         }
-        io.events.push(Event::SegmentClosed { call, report });
+        if !self.reported {
+            self.report_segment(&self.segment, io);
+        }
         let tracks = self.legs.iter().zip(&self.media).map(|(leg, media)| leg.report(media)).collect();
         io.events.push(Event::Closed { call, tracks, samples: self.end });
         true
@@ -499,54 +313,5 @@ impl Call {
     /// Samples since the zero: 8 per millisecond.
     fn position(&self, at: Mono) -> u64 {
         at.0.saturating_sub(self.zero.0) / 125_000
-    }
-}
-
-impl Leg {
-    fn new() -> Leg {
-        Leg {
-            payloads: [None; 128],
-            pair: None,
-            ports: [Port::Idle; 2],
-            bind_failed: None,
-            rtcp_mux: false,
-            rtp_from: None,
-            talking: None,
-            rtcp_to: None,
-            rtcp_heard: None,
-        }
-    }
-
-    /// Whether a packet comes from somebody else than who is talking. Who was announced is always right; anybody else may speak when the last
-    /// one has fallen silent, because sources move and NAT hides them.
-    fn is_foreign(&mut self, from: SocketAddr, at: Mono) -> bool {
-        let foreign = self.talking.is_some_and(|(talking, heard)| {
-            talking != from && self.rtp_from != Some(from) && at.since(heard) < SOURCE_HOLD
-        });
-        if !foreign {
-            self.talking = Some((from, at));
-        }
-        foreign
-    }
-
-    /// Closes what is open; what is being bound is closed when it is.
-    fn close(&mut self, io: &mut Io<'_>) {
-        let Some(pair) = self.pair else { return };
-        for (port, state) in [pair, pair + 1].into_iter().zip(&mut self.ports) {
-            if *state == Port::Open {
-                *state = Port::Closing;
-                let socket: SocketIx = io.ports.slot(port);
-                io.outbox.push(Op::CloseSocket { socket });
-            }
-        }
-    }
-
-    fn report(&self, media: &Track) -> TrackReport {
-        TrackReport {
-            port: self.pair.unwrap_or(0),
-            counters: media.counters,
-            first: media.first(),
-            anchors: media.anchors().to_vec(),
-        }
     }
 }

@@ -194,7 +194,7 @@ impl<R: Ring> Shard<R> {
             let tick_us = now.since(before).as_micros() as u64;
             core.stats.tick_us_max = core.stats.tick_us_max.max(tick_us);
         }
-        core.commands(*now);
+        core.commands(*now, blocks);
         core.tick(*now, blocks);
         let mut refused = Vec::new();
         for op in core.outbox.drain(..) {
@@ -340,7 +340,7 @@ impl Core {
         }
     }
 
-    fn commands(&mut self, now: Mono) {
+    fn commands(&mut self, now: Mono, blocks: &mut BlockPool) {
         // At most a queue full per tick, so that commands can't starve packets.
         for _ in 0..COMMANDS_MAX {
             let Ok(command) = self.events.link.commands.pop() else { return };
@@ -351,22 +351,13 @@ impl Core {
                         call.plan_segment(*plan);
                     }
                 }
-                Command::Update { call: id, revision, tracks } => {
-                    if let Some(call) = self.call(id) {
-                        let result = call.update(&tracks);
-                        self.events.push(Event::Updated { call: id, revision, result });
-                    }
+                Command::Update { call, revision, tracks } => {
+                    self.change(call, now, blocks, |call, io| call.update(revision, tracks, io));
                 }
                 Command::Pause { call, how } => {
-                    if let Some(call) = self.call(call) {
-                        call.pause(how);
-                    }
+                    self.change(call, now, blocks, |call, io| call.pause(how, io.now));
                 }
-                Command::Resume { call } => {
-                    if let Some(call) = self.call(call) {
-                        call.resume();
-                    }
-                }
+                Command::Resume { call } => self.change(call, now, blocks, Call::resume),
                 Command::Close { call } => {
                     let horizon = self.horizon;
                     if let Some(call) = self.call(call) {
@@ -375,6 +366,19 @@ impl Core {
                 }
                 Command::Shutdown => self.stopping = true,
             }
+        }
+    }
+
+    /// Lets `act` change a call, if there is one of this name.
+    fn change(
+        &mut self,
+        id: CallId,
+        now: Mono,
+        blocks: &mut BlockPool,
+        act: impl FnOnce(&mut Call, &mut Io<'_>),
+    ) {
+        if let Some(&slot) = self.by_id.get(&id) {
+            self.with(slot, now, blocks, act);
         }
     }
 

@@ -1,5 +1,8 @@
 //! A shard on the simulated machine, without faults: what each packet and command leads to. Faults are the simulator's part.
 
+#[path = "change_tests.rs"]
+mod changes;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,6 +27,10 @@ struct World {
     shard: Shard<SimRing>,
     control: ControlEnd,
     events: Vec<Event>,
+    /// Segments planned so far.
+    segments: u32,
+    /// The call is paused right behind the command that opens it.
+    pause_at_open: Option<crate::link::PauseHow>,
 }
 
 fn recording() -> RecordingId {
@@ -46,6 +53,12 @@ fn segment_plan(segment: u32) -> SegmentPlan {
     }
 }
 
+fn track_plan() -> TrackPlan {
+    let payloads = vec![(0, Payload::Pcmu), (8, Payload::Pcma), (13, Payload::ComfortNoise)];
+    let rtp_from = Some(SocketAddr::from(([127, 0, 0, 1], 4000)));
+    TrackPlan { payloads, rtp_from, ..TrackPlan::default() }
+}
+
 impl World {
     fn new() -> World {
         let machine = Machine::new(1, FaultPlan::none(), false).shared();
@@ -60,7 +73,7 @@ impl World {
         let (control, end) = link(Arc::new(|| {}));
         let ring = SimRing::new(machine.clone(), plan.ring());
         let shard = Shard::new(plan, ring, BlockPool::new(plan.blocks()).unwrap(), end);
-        World { machine, shard, control, events: Vec::new() }
+        World { machine, shard, control, events: Vec::new(), segments: 1, pause_at_open: None }
     }
 
     fn turn(&mut self, ms: u64) {
@@ -73,9 +86,7 @@ impl World {
     }
 
     fn open(&mut self, tracks: usize) -> Vec<u16> {
-        let payloads = vec![(0, Payload::Pcmu), (8, Payload::Pcma), (13, Payload::ComfortNoise)];
-        let rtp_from = Some(SocketAddr::from(([127, 0, 0, 1], 4000)));
-        let track = TrackPlan { payloads, rtp_from, ..TrackPlan::default() };
+        let track = track_plan();
         let open = OpenCall {
             call: CALL,
             recording: recording(),
@@ -86,6 +97,9 @@ impl World {
             segment: segment_plan(1),
         };
         self.control.commands.push(Command::Open(Box::new(open))).unwrap();
+        if let Some(how) = self.pause_at_open {
+            self.control.commands.push(Command::Pause { call: CALL, how }).unwrap();
+        }
         self.turn(200);
         let opened = self.events.iter().find_map(|event| match event {
             Event::Opened { ports, .. } => Some(ports.clone()),

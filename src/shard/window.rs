@@ -220,6 +220,26 @@ impl Window {
         }
     }
 
+    /// Copies one sample of a window that is linear already: PCM16 holds everything, and stays what it is.
+    fn place_linear(
+        &mut self,
+        (pool, coverage): (&mut BlockPool, &mut Coverage),
+        track: usize,
+        position: u64,
+        sample: [u8; 2],
+    ) {
+        debug_assert_eq!(self.layout.format, SampleFormat::Pcm16);
+        let Some(at) = position.checked_sub(self.start) else { return };
+        let (frame, first) = (at / self.layout.frame_samples, (at % self.layout.frame_samples) as usize);
+        let frame = u32::try_from(frame).ok();
+        let Some((block, index)) = frame.and_then(|frame| self.reach(frame, pool, coverage)) else { return };
+        let covered = &mut coverage.0[block.0 as usize][index][self.layout.track_words(track)];
+        if mark(covered, first, 1) {
+            let at = (first * self.layout.channels as usize + track) * 2;
+            pool.frame_mut(block, index)[at..at + 2].copy_from_slice(&sample);
+        }
+    }
+
     /// Copies what `old` holds unsealed into this window, sample by sample: a change of format is rare.
     pub fn take_over(
         &mut self,
@@ -238,10 +258,17 @@ impl Window {
                     if word & (1 << (sample % 64)) == 0 {
                         continue;
                     }
-                    // Only one-byte formats are ever left behind: PCM16 holds everything.
-                    let byte = pool.frame(block, index)[sample * layout.channels as usize + track];
-                    let position = (from + sample as u64) as i64;
-                    self.place((&mut *pool, &mut *coverage), track, position, layout.format, &[byte]);
+                    let position = from + sample as u64;
+                    let at = sample * layout.channels as usize + track;
+                    let frame = pool.frame(block, index);
+                    if layout.format == SampleFormat::Pcm16 {
+                        let linear = [frame[2 * at], frame[2 * at + 1]];
+                        self.place_linear((&mut *pool, &mut *coverage), track, position, linear);
+                    } else {
+                        let byte = [frame[at]];
+                        let room = (&mut *pool, &mut *coverage);
+                        self.place(room, track, position as i64, layout.format, &byte);
+                    }
                 }
             }
         }

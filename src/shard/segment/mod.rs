@@ -50,7 +50,8 @@ struct Output {
 
 /// One segment.
 pub struct Segment {
-    number: SegmentNumber,
+    /// Number within the recording, from 1.
+    pub number: SegmentNumber,
     /// The file slot.
     pub file: FileIx,
     output: Option<Output>,
@@ -158,34 +159,46 @@ impl Segment {
         self.done
     }
 
-    /// Whether so much is sealed that the next segment must begin.
-    pub fn full(&self) -> bool {
-        self.window.as_ref().is_some_and(|window| window.sealed >= SEGMENT_FRAMES_MAX - 64)
+    /// Whether its end is known: nothing more is placed in it.
+    pub fn is_ended(&self) -> bool {
+        self.end.is_some()
     }
 
-    /// Whether nothing of it has been given to the disk, so that its format may still be changed.
+    /// Whether so much is sealed that the next segment must begin.
+    pub fn full(&self) -> bool {
+        let full = |window: &Window| window.sealed >= SEGMENT_FRAMES_MAX - 64;
+        self.end.is_none() && self.window.as_ref().is_some_and(full)
+    }
+
+    /// Whether it still may be anything: nothing of it has been given to the disk, so that its format may still be changed.
     pub fn untouched(&self) -> bool {
         self.window.as_ref().is_none_or(|window| window.sealed == 0)
             && !self.block0_written
             && !matches!(self.in_flight, Some((Step::Block0, _)))
     }
 
-    /// Changes the format in place, with what is unsealed.
-    pub fn convert(&mut self, format: SampleFormat, tracks: usize, io: &mut Io<'_>) {
+    /// Changes format and number of tracks, from `before` to `tracks`, in place, with what is unsealed.
+    pub fn convert(&mut self, format: SampleFormat, (before, tracks): (usize, usize), io: &mut Io<'_>) {
         let old = self.window.take();
         self.decide(format, tracks);
         if let (Some(mut old), Some(new)) = (old, self.window.as_mut()) {
-            new.take_over(&old, (io.blocks, io.coverage), tracks);
+            new.take_over(&old, (io.blocks, io.coverage), before);
             old.release_all(io.blocks);
         }
     }
 
-    /// Begins the next segment where this one is sealed up to. Unsealed audio moves along.
-    pub fn roll(&mut self, file: FileIx, format: SampleFormat, tracks: usize, io: &mut Io<'_>) -> Segment {
+    /// Begins the next segment, of `tracks` tracks instead of `before`, where this one is sealed up to. Unsealed audio moves along.
+    pub fn roll(
+        &mut self,
+        file: FileIx,
+        format: SampleFormat,
+        (before, tracks): (usize, usize),
+        io: &mut Io<'_>,
+    ) -> Segment {
         let mut next = Segment::new(self.number + 1, file, self.open_from());
         next.decide(format, tracks);
         if let (Some(old), Some(new)) = (self.window.as_mut(), next.window.as_mut()) {
-            new.take_over(old, (io.blocks, io.coverage), tracks);
+            new.take_over(old, (io.blocks, io.coverage), before);
             old.release_unsealed(io.blocks);
             self.end = Some((old.sealed, u64::from(old.sealed) * old.layout.frame_samples));
         }

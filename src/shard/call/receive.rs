@@ -1,0 +1,141 @@
+//! What becomes of a datagram: every one is counted under one fate.
+
+use std::net::SocketAddr;
+
+use super::Call;
+use crate::base::Mono;
+use crate::base::planted::{Bug, planted};
+use crate::media::{Fate, Payload, SampleFormat, Verdict};
+use crate::rtp::{Packet, rtcp};
+use crate::shard::Io;
+use crate::shard::window::{Outcome, Window};
+
+/// A datagram as the ring handed it over.
+pub struct Datagram<'a> {
+    /// Whether it came to the RTCP port.
+    pub on_rtcp_port: bool,
+    /// Its source.
+    pub from: SocketAddr,
+    /// When it came.
+    pub arrival: Mono,
+    /// Its bytes.
+    pub payload: &'a [u8],
+    /// Whether it was cut.
+    pub truncated: bool,
+}
+
+impl Call {
+    /// Takes one datagram and counts it under one fate.
+    pub fn received(&mut self, track: usize, datagram: &Datagram<'_>, io: &mut Io<'_>) {
+        // A track that is being added takes nothing before it is there.
+        if track >= self.media.len() {
+            io.stats.stray += 1;
+            return;
+        }
+        let fate = if datagram.truncated {
+            Fate::Truncated
+        } else if datagram.on_rtcp_port || (self.legs[track].rtcp_mux && rtcp::is_rtcp(datagram.payload)) {
+            self.rtcp(track, datagram)
+        } else {
+            self.rtp(track, datagram, io)
+        };
+        if !(planted(Bug::CounterMissed) && fate == Fate::Duplicate) {
+            self.media[track].counters.count(fate);
+        }
+    }
+
+    fn rtp(&mut self, track: usize, datagram: &Datagram<'_>, io: &mut Io<'_>) -> Fate {
+        let Ok(packet) = Packet::parse(datagram.payload) else { return Fate::Malformed };
+        let Some(payload) = self.legs[track].payloads[usize::from(packet.payload_type & 0x7f)] else {
+            return Fate::WrongPayloadType;
+        };
+        if self.legs[track].is_foreign(datagram.from, datagram.arrival) {
+            return Fate::WrongSource;
+        }
+        let arrival = self.position(datagram.arrival);
+        let verdict = self.media[track].receive(&packet, payload, (datagram.arrival, arrival));
+        let position = match verdict {
+            Verdict::Audio { position } if planted(Bug::OffByOne) && packet.sequence % 64 == 0 => {
+                position + 1
+            }
+            Verdict::Audio { position } => position,
+            Verdict::Done(fate) => return fate,
+        };
+        let law = if payload == Payload::Pcma { SampleFormat::Alaw } else { SampleFormat::Mulaw };
+        self.place(track, packet.ssrc, position, (law, packet.payload), io)
+    }
+
+    /// Copies what of a packet's samples lies in no pause to its place.
+    fn place(
+        &mut self,
+        track: usize,
+        ssrc: u32,
+        position: i64,
+        (law, payload): (SampleFormat, &[u8]),
+        io: &mut Io<'_>,
+    ) -> Fate {
+        let mut fate = Fate::Paused;
+        for (from, to, paused) in self.media[track].parts(position, position + payload.len() as i64) {
+            if paused && !planted(Bug::PauseLeaks) {
+                continue;
+            }
+            let samples = &payload[(from - position) as usize..(to - position) as usize];
+            let part = match self.room(law, io) {
+                Some(window) => {
+                    let outcome = window.place((io.blocks, io.coverage), track, from, law, samples);
+                    self.account(track, ssrc, (from, to - from), outcome)
+                }
+                None => Fate::Late,
+            };
+            if fate == Fate::Paused || part == Fate::Placed {
+                fate = part;
+            }
+        }
+        fate
+    }
+
+    /// The window that audio of `law` is placed in; none between a cut and what comes after it.
+    fn room(&mut self, law: SampleFormat, io: &mut Io<'_>) -> Option<&mut Window> {
+        if !self.segment.is_ended() {
+            self.suit(law, io);
+        }
+        self.segment.window()
+    }
+
+    /// Tells the track what did not find its place, and names the packet's fate.
+    fn account(&mut self, track: usize, ssrc: u32, (position, length): (i64, i64), outcome: Outcome) -> Fate {
+        let media = &mut self.media[track];
+        let end = position + length;
+        media.late_run(ssrc, outcome.late == length as u64);
+        if outcome.late > 0 && position + outcome.late as i64 > 0 {
+            media.late(position.max(0) as u64, (position + outcome.late as i64) as u64);
+        }
+        if outcome.overflow > 0 {
+            media.overflow((end - outcome.overflow as i64).max(0) as u64, end as u64);
+        }
+        match outcome {
+            Outcome { placed: 1.., .. } => Fate::Placed,
+            Outcome { overflow: 1.., .. } => Fate::Overflow,
+            Outcome { late: 1.., .. } => Fate::Late,
+            _ => Fate::Overlap,
+        }
+    }
+
+    fn rtcp(&mut self, track: usize, datagram: &Datagram<'_>) -> Fate {
+        let mut fate = Fate::Malformed;
+        for packet in rtcp::compound(datagram.payload) {
+            match packet {
+                Ok(rtcp::Rtcp::SenderReport { ssrc, ntp, .. }) => {
+                    self.media[track].sender_report(ssrc, ntp, datagram.arrival);
+                    fate = Fate::Rtcp;
+                }
+                Ok(_) => fate = Fate::Rtcp,
+                Err(_) => break,
+            }
+        }
+        if fate == Fate::Rtcp {
+            self.legs[track].rtcp_heard = Some(datagram.from);
+        }
+        fate
+    }
+}
