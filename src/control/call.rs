@@ -46,6 +46,8 @@ pub(super) struct Call {
     pub phase: Phase,
     /// The ACK has come.
     pub acked: bool,
+    /// Since when no RTP has come on any track; `None` while it flows.
+    pub quiet_since: Option<Mono>,
     pub terms: Terms,
     /// The request that waits for added tracks.
     pub(super) waiting: Option<Waiting>,
@@ -156,6 +158,7 @@ impl<E: Entropy> Control<E> {
             phase: Phase::Keys,
             acked: false,
             placed: terms.tracks.len(),
+            quiet_since: Some(now.mono),
             terms,
             waiting: None,
             due: None,

@@ -1,5 +1,7 @@
 //! One call after its 200: intervals, segments, and its end. Offers and answers are in [`super::change`].
 
+use std::time::Duration;
+
 use super::Refusal;
 use super::action::{Job, Now, Outbox, Severity};
 use super::call::{Call, Phase};
@@ -48,6 +50,24 @@ impl Call {
             out.bye(self.dialog);
             self.close("no_ack", now, out);
         }
+    }
+
+    /// The client has not refreshed its session (RFC 4028 section 10). While its media flow the call is there, whatever signalling says; once
+    /// nothing has come for as long as a session lasts, it is not.
+    pub fn expired(&mut self, interval: Duration, now: Now, out: &mut Outbox) {
+        if self.phase != Phase::Live {
+            return;
+        }
+        if self.quiet_since.is_none_or(|since| now.mono.since(since) < interval) {
+            return self.log(
+                out,
+                Severity::Warn,
+                "the client does not refresh its session, but media flow: going on",
+            );
+        }
+        self.log(out, Severity::Warn, "the session has run out and no media flow: hanging up");
+        out.bye(self.dialog);
+        self.close("session_expired", now, out);
     }
 
     /// Ends it from our side.

@@ -195,8 +195,13 @@ impl<E: Entropy> Control<E> {
             }
             SipEvent::Cancel { dialog, ended: false } => self.at(dialog, |call, _, out| call.taken_back(out)),
             SipEvent::Timeout { dialog } => self.at(dialog, |call, _, out| call.unacknowledged(now, out)),
+            SipEvent::Expired { dialog, interval } => {
+                self.at(dialog, |call, _, out| call.expired(interval, now, out));
+            }
             // Ours has gone out and is done; the call was closed when it was sent.
             SipEvent::Closed { .. } => {}
+            // The session goes on as it was.
+            SipEvent::Refreshed { .. } => {}
             // Answers to requests that a recorder does not send.
             SipEvent::Progress { .. } | SipEvent::Accepted { .. } | SipEvent::Refused { .. } => {}
         }
@@ -214,8 +219,11 @@ impl<E: Entropy> Control<E> {
             ShardEvent::Updated { call, revision, result } => {
                 self.with(call, |call, _, out| call.updated(revision, result, now, out));
             }
-            // Nothing depends on media that flow.
-            ShardEvent::Media { .. } | ShardEvent::Silence { .. } => {}
+            ShardEvent::Media { call, flowing } => {
+                self.with(call, |call, _, _| call.quiet_since = (!flowing).then_some(now.mono));
+            }
+            // Silence ends nothing.
+            ShardEvent::Silence { .. } => {}
             ShardEvent::Interval { call, interval } => {
                 self.with(call, |call, _, _| call.interval(interval, now));
             }

@@ -85,6 +85,7 @@ pub struct Reply {
     cseq: String,
     record_routes: Vec<String>,
     timestamp: Option<String>,
+    session_id: Option<String>,
     source: SocketAddr,
 }
 
@@ -99,9 +100,21 @@ impl Reply {
         let to = line("To")?;
         let tagged = NameAddr::parse(&to).is_some_and(|to| !to.tag().is_empty());
         let record_routes = request.headers("Record-Route").map(|value| value.into_owned()).collect();
-        let (from, call_id, cseq, timestamp) =
-            (line("From")?, line("Call-ID")?, line("CSeq")?, line("Timestamp"));
-        Some(Reply { via, vias, from, to, tagged, call_id, cseq, record_routes, timestamp, source })
+        let (from, call_id, cseq) = (line("From")?, line("Call-ID")?, line("CSeq")?);
+        let (timestamp, session_id) = (line("Timestamp"), line("Session-ID"));
+        Some(Reply {
+            via,
+            vias,
+            from,
+            to,
+            tagged,
+            call_id,
+            cseq,
+            record_routes,
+            timestamp,
+            session_id,
+            source,
+        })
     }
 
     /// Starts the response. `to_tag` is added unless the request had one, and never to a 100.
@@ -123,6 +136,11 @@ impl Reply {
             100 => builder.headers(self.timestamp.iter().map(|stamp| ("Timestamp", stamp))),
             _ => builder,
         }
+    }
+
+    /// The request's Session-ID as it came.
+    pub(crate) fn session_id(&self) -> Option<&str> {
+        self.session_id.as_deref()
     }
 
     /// Where the response goes if not back over the connection the request came on.

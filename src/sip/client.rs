@@ -17,13 +17,22 @@
 
 use super::builder::Builder;
 use super::dialog::{Dialog, Hop, contact, host};
-use super::endpoint::{ALLOW, Endpoint};
+use super::endpoint::{ALLOW, Endpoint, SUPPORTED};
 use super::event::{Answer, DialogId, Event, Gone};
 use super::message::Message;
 use super::method::Method;
-use super::outbound::{Outbound, OutboundId, Receipt, Request};
+use super::outbound::{Outbound, OutboundId, Purpose, Receipt, Request};
 use super::peer::Peer;
+use super::session_timer::{Refresher, Role};
 use crate::base::Mono;
+
+/// A request of ours.
+pub(super) struct Ask {
+    pub(super) method: Method,
+    pub(super) purpose: Purpose,
+    /// Whether it has a body.
+    pub(super) offered: bool,
+}
 
 /// An INVITE to send.
 #[derive(Clone, Debug)]
@@ -77,36 +86,24 @@ impl Endpoint {
         let call_id = invitation.call_id.unwrap_or_else(|| self.new_call_id());
         let own = format!("<sip:{}@{}>", self.config.user, host(&self.config, &to));
         let dialog = Dialog {
-            call_id,
             local: format!("{};tag={tag}", invitation.from.unwrap_or(own)),
-            local_tag: tag,
             remote: format!("<{}>", invitation.to),
-            remote_tag: String::new(),
             target: invitation.to,
-            routes: Vec::new(),
-            local_cseq: 0,
-            remote_cseq: None,
-            peer: to,
-            confirmed: false,
-            invite_in: None,
-            invite_out: None,
-            leaving: false,
-            ending: false,
-            ack: None,
-            invite_cseq: 0,
-            unacked: None,
+            ours: true,
+            ..Dialog::new(call_id, tag, to, now)
         };
         let id = self.dialogs.insert(dialog);
         self.send_invite(now, id, (to, None), invitation.headers, invitation.body);
         id
     }
 
-    /// Changes the session. `Err` if the dialog is not confirmed or an INVITE is under way either way.
+    /// Changes the session, in either role. `Err` if the dialog is not confirmed or an INVITE is under way either way, its ACK included.
+    /// Events: Accepted or Refused. One that meets the peer's (491) is sent again after a while; should the peer have changed the
+    /// session until then, Refused says 491 and the offer is to be made anew.
     pub fn reinvite(&mut self, now: Mono, id: DialogId, offer: Answer) -> Result<(), Gone> {
         let dialog = self.dialogs.dialog(id).ok_or(Gone)?;
-        let busy =
-            dialog.invite_in.is_some() || dialog.invite_out.is_some() || dialog.ending || !dialog.confirmed;
-        if busy {
+        let waits = dialog.is_inviting() || dialog.retry.is_some();
+        if waits || dialog.ending || dialog.leaving || !dialog.confirmed {
             return Err(Gone);
         }
         let hop = dialog.next_hop();
@@ -122,18 +119,40 @@ impl Endpoint {
         headers: Vec<(String, String)>,
         body: Option<(String, Vec<u8>)>,
     ) {
-        let (contact, offered) = (contact(&self.config, &hop.0), body.is_some());
+        let ask = Ask { method: Method::Invite, purpose: Purpose::Owner, offered: body.is_some() };
+        let outbound = self.open_session(now, id, hop, ask, headers, body);
+        if let Some(dialog) = self.dialogs.dialog(id) {
+            dialog.invite_out = outbound;
+        }
+    }
+
+    /// Sends an INVITE or UPDATE, which says what we can and goes on with the session timer (RFC 4028 section 7.1).
+    pub(super) fn open_session(
+        &mut self,
+        now: Mono,
+        id: DialogId,
+        hop: Hop,
+        ask: Ask,
+        headers: Vec<(String, String)>,
+        body: Option<(String, Vec<u8>)>,
+    ) -> Option<OutboundId> {
+        let contact = contact(&self.config, &hop.0);
+        let timer = self.dialogs.dialog(id)?.timer.map(|timer| {
+            let role = if timer.refresher == Refresher::Us { Role::Uac } else { Role::Uas };
+            ("Session-Expires", format!("{};refresher={}", timer.seconds, role.as_str()))
+        });
+        let given = |name: &str| headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name));
+        let supported = (!given("Supported")).then_some(("Supported", SUPPORTED));
+        let timer = timer.filter(|_| !given("Session-Expires"));
         let extend = |builder: Builder| {
-            let builder = builder.header("Contact", contact).header("Allow", ALLOW).headers(headers);
+            let builder = builder.header("Contact", contact).header("Allow", ALLOW);
+            let builder = builder.headers(supported).headers(timer).headers(headers);
             match body {
                 Some((content_type, body)) => builder.body(&content_type, body),
                 None => builder,
             }
         };
-        let outbound = self.request(now, id, hop, &Method::Invite, offered, extend);
-        if let Some(dialog) = self.dialogs.dialog(id) {
-            dialog.invite_out = outbound;
-        }
+        self.request(now, id, hop, ask, extend)
     }
 
     /// Sends a request of ours inside of a dialog.
@@ -142,15 +161,14 @@ impl Endpoint {
         now: Mono,
         id: DialogId,
         hop: Hop,
-        method: &Method,
-        offered: bool,
+        Ask { method, purpose, offered }: Ask,
         extend: impl FnOnce(Builder) -> Builder,
     ) -> Option<OutboundId> {
         let branch = self.branch();
         let dialog = self.dialogs.dialog(id)?;
-        let cseq = dialog.next_cseq();
-        let bytes = extend(dialog.request(method, cseq, &branch, hop.0, &self.config)).finish();
-        let request = Request { method: method.clone(), branch, cseq, offered, bytes };
+        let (cseq, offers) = (dialog.next_cseq(), dialog.offers);
+        let bytes = extend(dialog.request(&method, cseq, &branch, hop.0, &self.config)).finish();
+        let request = Request { method, purpose, tries: 0, offers, branch, cseq, offered, bytes };
         let (outbound, again) = self.outbounds.start(now, request, id, hop);
         self.send(again);
         Some(outbound)
@@ -168,6 +186,7 @@ impl Endpoint {
         let mut builder = dialog.request(&Method::Ack, cseq, &branch, hop.0, &self.config);
         if let Some((content_type, body)) = body {
             builder = builder.body(content_type, body);
+            dialog.sdp = Some(body.into());
         }
         let bytes: std::sync::Arc<[u8]> = builder.finish().into();
         let again = (hop.0, hop.1, bytes);
@@ -209,8 +228,11 @@ impl Endpoint {
             return Ok(());
         }
         dialog.ending = true;
+        dialog.retry = None;
         let hop = dialog.next_hop();
-        self.request(now, id, hop, &Method::Bye, false, |builder| builder);
+        self.dialogs.rearm(id);
+        let ask = Ask { method: Method::Bye, purpose: Purpose::Owner, offered: false };
+        self.request(now, id, hop, ask, |builder| builder);
         Ok(())
     }
 
@@ -226,24 +248,45 @@ impl Endpoint {
         match self.outbounds.receive(now, &message) {
             Receipt::Stray => self.stray(),
             Receipt::Repeated(again) => again.into_iter().for_each(|again| self.send(again)),
-            Receipt::Failure(id, ack) => {
+            Receipt::Failure(outbound, ack) => {
                 ack.into_iter().for_each(|ack| self.send(ack));
-                if let Some(id) = self.outbounds.transaction(id).map(|outbound| outbound.dialog) {
-                    self.on_refused(id, code, Some(message));
+                if let Some(outbound) = self.outbounds.transaction(outbound).cloned() {
+                    self.on_failure(now, &outbound, code, Some(message));
                 }
             }
-            Receipt::Response(id) => {
-                let Some(outbound) = self.outbounds.transaction(id) else { return };
-                let (method, id, cseq, offered) =
-                    (outbound.method.clone(), outbound.dialog, outbound.cseq, outbound.offered);
-                match (method, code) {
-                    (Method::Invite, ..200) => self.on_progress(now, id, message),
-                    (Method::Invite, _) => self.on_accepted(now, id, cseq, offered, message),
-                    (Method::Bye, 200..) => self.on_closed(id, code),
-                    _ => {}
-                }
-            }
+            Receipt::Response(outbound) => self.on_answered(now, outbound, code, message),
         }
+    }
+
+    fn on_answered(&mut self, now: Mono, outbound: OutboundId, code: u16, message: Message) {
+        let Some(outbound) = self.outbounds.transaction(outbound) else { return };
+        let (id, purpose) = (outbound.dialog, outbound.purpose);
+        match (&outbound.method, code) {
+            (Method::Invite, ..200) if purpose == Purpose::Refresh => {}
+            (Method::Invite, ..200) => self.on_progress(now, id, message),
+            (Method::Invite, _) => {
+                let sent = Sent { purpose, cseq: outbound.cseq, body: body(outbound) };
+                self.on_accepted(now, id, sent, message);
+            }
+            (Method::Bye, 200..) => self.on_closed(id, code),
+            (Method::Update, 200..300) => self.on_refreshed(now, id, message),
+            (Method::Update, 300..) => self.on_unrefreshed(now, id, code, Some(&message)),
+            _ => {}
+        }
+    }
+
+    /// A final answer to an INVITE of ours, or that there is none.
+    fn on_failure(&mut self, now: Mono, outbound: &Outbound, code: u16, message: Option<Message>) {
+        let id = outbound.dialog;
+        if let Some(dialog) = self.dialogs.dialog(id) {
+            dialog.invite_out = None;
+        }
+        if outbound.purpose == Purpose::Refresh {
+            self.on_unrefreshed(now, id, code, message.as_ref());
+        } else if code != 491 || !self.wait_for_turn(now, id, outbound) {
+            self.on_refused(id, code, message);
+        }
+        self.leave_if_wanted(now, id);
     }
 
     fn on_progress(&mut self, now: Mono, id: DialogId, message: Message) {
@@ -254,7 +297,8 @@ impl Endpoint {
         }
     }
 
-    fn on_accepted(&mut self, now: Mono, id: DialogId, cseq: u32, offered: bool, message: Message) {
+    fn on_accepted(&mut self, now: Mono, id: DialogId, sent: Sent, message: Message) {
+        let Sent { purpose, cseq, body } = sent;
         let Some(dialog) = self.dialogs.dialog(id) else { return self.stray() };
         if let Some((_, ack)) = dialog.ack.clone().filter(|(number, _)| *number == cseq) {
             return self.send(ack);
@@ -265,12 +309,24 @@ impl Endpoint {
         }
         dialog.invite_cseq = cseq;
         let leaving = std::mem::take(&mut dialog.leaving);
+        if message.header("Allow").is_some() {
+            dialog.updates = message.lists("Allow", "UPDATE");
+        }
         self.dialogs.accept(id, &message);
-        if offered {
+        if let Some(body) = body {
+            if let Some(dialog) = self.dialogs.dialog(id) {
+                dialog.sdp = Some(body);
+            }
             // The dialog is there: that was looked at above.
             let _ = self.send_ack(id, None);
         }
-        self.event(Event::Accepted { dialog: id, message: Box::new(message) });
+        match purpose {
+            Purpose::Refresh => self.on_refreshed(now, id, message),
+            Purpose::Owner => {
+                self.answered(now, id, &message);
+                self.event(Event::Accepted { dialog: id, message: Box::new(message) });
+            }
+        }
         if leaving {
             let _ = self.bye(now, id);
         }
@@ -278,7 +334,6 @@ impl Endpoint {
 
     fn on_refused(&mut self, id: DialogId, code: u16, message: Option<Message>) {
         let Some(dialog) = self.dialogs.dialog(id) else { return };
-        dialog.invite_out = None;
         if !dialog.confirmed {
             self.dialogs.remove(id);
         }
@@ -292,11 +347,27 @@ impl Endpoint {
     }
 
     /// Timers B and F: as if 408 had come (RFC 3261 section 8.1.3.1).
-    pub(super) fn on_unanswered(&mut self, outbound: &Outbound) {
+    pub(super) fn on_unanswered(&mut self, now: Mono, outbound: &Outbound) {
         match outbound.method {
-            Method::Invite => self.on_refused(outbound.dialog, 408, None),
+            Method::Invite => self.on_failure(now, outbound, 408, None),
             Method::Bye => self.on_closed(outbound.dialog, 408),
+            Method::Update => self.on_unrefreshed(now, outbound.dialog, 408, None),
             _ => {}
         }
     }
+}
+
+/// What of an INVITE of ours matters to its 2xx.
+struct Sent {
+    purpose: Purpose,
+    cseq: u32,
+    /// The session description offered; without one it is asked for by our ACK.
+    body: Option<Box<[u8]>>,
+}
+
+/// The body of a request of ours.
+fn body(outbound: &Outbound) -> Option<Box<[u8]>> {
+    let bytes = outbound.bytes();
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+    outbound.offered.then(|| bytes[end + 4..].into())
 }

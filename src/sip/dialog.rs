@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use super::builder::Builder;
 use super::event::{Config, DialogId, RequestId};
 use super::message::Message;
 use super::method::Method;
+use super::multipart;
 use super::name_addr::NameAddr;
 use super::outbound::OutboundId;
 use super::peer::{Peer, Transport};
 use super::server::Again;
+use super::session_id::SessionId;
+use super::session_timer::{Lapse, SessionTimer};
 use super::timers::{Due, Resend, Timers};
 use super::uri::{Uri, split_host_port};
 use crate::base::Mono;
@@ -48,11 +52,39 @@ pub(crate) struct Dialog {
     /// CSeq number of our last accepted INVITE, which its ACK repeats.
     pub(crate) invite_cseq: u32,
     pub(crate) unacked: Option<Unacked>,
+    /// When it was made.
+    pub(crate) since: Mono,
+    /// The Call-ID is ours: decides who backs off how long (RFC 3261 section 14.1).
+    pub(crate) ours: bool,
+    pub(crate) timer: Option<SessionTimer>,
+    /// Our refresh that waits for its answer.
+    pub(crate) refreshing: Option<OutboundId>,
+    /// The peer's Allow lists UPDATE (RFC 3311).
+    pub(crate) updates: bool,
+    /// The session description that we gave last, which a refresh by re-INVITE repeats.
+    pub(crate) sdp: Option<Box<[u8]>>,
+    /// Offers of the peer that we have accepted.
+    pub(crate) offers: u32,
+    pub(crate) retry: Option<Retry>,
+    pub(crate) session_id: Option<SessionId>,
+}
+
+/// A re-INVITE of ours that met one of the peer's and has to wait (RFC 3261 section 14.1).
+pub(crate) struct Retry {
+    pub(crate) at: Mono,
+    /// As it was sent before.
+    pub(crate) request: Arc<[u8]>,
+    /// [`Dialog::offers`] when it was made: an offer older than the last change would undo that.
+    pub(crate) offers: u32,
+    /// How often it was sent.
+    pub(crate) tries: u8,
 }
 
 /// Our 2xx that waits for its ACK (RFC 3261 section 13.3.1.4).
 pub(crate) struct Unacked {
     pub(crate) cseq: u32,
+    /// The offer was in our 2xx: its answer comes with the ACK.
+    pub(crate) late: bool,
     pub(crate) again: Again,
     pub(crate) resend: Resend,
 }
@@ -60,19 +92,32 @@ pub(crate) struct Unacked {
 impl Dialog {
     /// A dialog that we are the UAS of. What an INVITE leaves out is made up for: without Contact its From is the target,
     /// and requests go to where it came from anyway.
-    pub(crate) fn from_invite(invite: &Message, peer: Peer, local_tag: String) -> Dialog {
+    pub(crate) fn from_invite(invite: &Message, peer: Peer, local_tag: String, now: Mono) -> Dialog {
         let header = |name| invite.header(name).map_or_else(String::new, |value| value.into_owned());
         let target = invite.contact().unwrap_or_else(|| invite.from().clone());
         Dialog {
-            call_id: invite.call_id().to_owned(),
             local: format!("{};tag={local_tag}", header("To")),
             remote: header("From"),
             remote_tag: invite.from().tag().to_owned(),
             target: target.uri().without_headers().to_owned(),
             routes: invite.list("Record-Route"),
+            remote_cseq: Some(invite.cseq().number),
+            ..Dialog::new(invite.call_id().to_owned(), local_tag, peer, now)
+        }
+    }
+
+    /// One in which nothing has been said yet.
+    pub(crate) fn new(call_id: String, local_tag: String, peer: Peer, now: Mono) -> Dialog {
+        Dialog {
+            call_id,
+            local: String::new(),
+            remote: String::new(),
+            remote_tag: String::new(),
+            target: String::new(),
+            routes: Vec::new(),
             local_tag,
             local_cseq: 0,
-            remote_cseq: Some(invite.cseq().number),
+            remote_cseq: None,
             peer,
             confirmed: false,
             invite_in: None,
@@ -82,7 +127,67 @@ impl Dialog {
             ack: None,
             invite_cseq: 0,
             unacked: None,
+            since: now,
+            ours: false,
+            timer: None,
+            refreshing: None,
+            updates: false,
+            sdp: None,
+            offers: 0,
+            retry: None,
+            session_id: None,
         }
+    }
+
+    /// Whether an INVITE is under way either way, its ACK included: another one has to wait (RFC 3261 section 14.1).
+    pub(crate) fn is_inviting(&self) -> bool {
+        self.invite_in.is_some() || self.invite_out.is_some() || self.unacked.is_some()
+    }
+
+    /// Whether an UPDATE of the peer with an offer meets one that is not answered yet, and what to say then (RFC 3311 section 5.2).
+    pub(crate) fn clash(&self, update: &Message) -> Option<u16> {
+        let content_type = update.content_type().unwrap_or_default();
+        let is_sdp = |media_type: String| media_type == "application/sdp";
+        let offers = is_sdp(multipart::media_type(&content_type))
+            || multipart::split(&content_type, update.body())
+                .is_ok_and(|parts| parts.iter().any(|part| is_sdp(part.media_type())));
+        let ours = self.invite_out.is_some() || self.unacked.as_ref().is_some_and(|unacked| unacked.late);
+        match (ours, self.invite_in.is_some()) {
+            _ if !offers => None,
+            (true, _) => Some(491),
+            (_, true) => Some(500),
+            _ => None,
+        }
+    }
+
+    /// When something of it is due.
+    fn deadline(&self) -> Option<Mono> {
+        let resend = self.unacked.as_ref().and_then(|unacked| unacked.resend.deadline());
+        let timer =
+            self.timer.as_ref().map(SessionTimer::deadline).filter(|_| self.confirmed && !self.ending);
+        let retry = self.retry.as_ref().map(|retry| retry.at);
+        [resend, timer, retry].into_iter().flatten().min()
+    }
+
+    /// What is due at `now`, one thing at a time.
+    fn fire(&mut self, now: Mono) -> Option<Fired> {
+        if let Some(unacked) = self.unacked.as_mut() {
+            match unacked.resend.fire(now) {
+                Some(Due::Again) => return Some(Fired::Again(unacked.again.clone())),
+                Some(Due::End) => {
+                    self.unacked = None;
+                    return Some(Fired::Unacknowledged);
+                }
+                None => {}
+            }
+        }
+        if self.retry.as_ref().is_some_and(|retry| retry.at <= now) {
+            return self.retry.take().map(Fired::Retry);
+        }
+        if self.ending {
+            return None;
+        }
+        self.timer.as_mut()?.fire(now).map(Fired::Session)
     }
 
     /// Takes over what a 2xx to our INVITE says (RFC 3261 section 12.1.2, 12.2.1.2).
@@ -124,6 +229,7 @@ impl Dialog {
             .header("Call-ID", &self.call_id)
             .header("CSeq", format_args!("{cseq} {method}"))
             .header("User-Agent", &config.product)
+            .headers(self.session_id.iter().map(|id| ("Session-ID", id.header())))
     }
 
     /// With a strict router in front (no `lr`) the request-URI is its, and the target goes last.
@@ -186,6 +292,18 @@ pub(crate) fn via(config: &Config, peer: &Peer, branch: &str) -> String {
     format!("SIP/2.0/{} {};branch={branch};rport", peer.transport.as_str(), host(config, peer))
 }
 
+/// What a dialog's time has come for.
+pub(crate) enum Fired {
+    /// A 2xx to send again.
+    Again(Again),
+    /// The ACK to our 2xx never came.
+    Unacknowledged,
+    /// The session timer.
+    Session(Lapse),
+    /// A re-INVITE to send again.
+    Retry(Retry),
+}
+
 /// All dialogs, by our name for them and by Call-ID and both tags (RFC 3261 section 12).
 pub(crate) struct Dialogs {
     dialogs: HashMap<DialogId, Dialog>,
@@ -235,31 +353,35 @@ impl Dialogs {
         Some(dialog)
     }
 
+    /// Puts the timer of a dialog right after it was changed.
+    pub(crate) fn rearm(&mut self, id: DialogId) {
+        self.timers.set(id, self.dialogs.get(&id).and_then(Dialog::deadline));
+    }
+
     /// Sets the 2xx that is sent again until its ACK comes; `None` when it has.
     pub(crate) fn set_unacked(&mut self, id: DialogId, unacked: Option<Unacked>) {
         if let Some(dialog) = self.dialogs.get_mut(&id) {
-            self.timers.set(id, unacked.as_ref().and_then(|unacked| unacked.resend.deadline()));
             dialog.unacked = unacked;
+            self.rearm(id);
         }
     }
 
-    /// Runs what is due at `now`: a 2xx to send again, or the dialog whose ACK never came.
-    pub(crate) fn expire(&mut self, now: Mono) -> Option<Result<Again, DialogId>> {
+    /// Sets what keeps the session alive.
+    pub(crate) fn set_timer(&mut self, id: DialogId, timer: Option<SessionTimer>) {
+        if let Some(dialog) = self.dialogs.get_mut(&id) {
+            dialog.timer = timer;
+            self.rearm(id);
+        }
+    }
+
+    /// Runs one thing that is due at `now`.
+    pub(crate) fn expire(&mut self, now: Mono) -> Option<(DialogId, Fired)> {
         while let Some(id) = self.timers.pop(now) {
             let Some(dialog) = self.dialogs.get_mut(&id) else { continue };
-            let Some(unacked) = dialog.unacked.as_mut() else { continue };
-            match unacked.resend.fire(now) {
-                Some(Due::End) => {
-                    dialog.unacked = None;
-                    return Some(Err(id));
-                }
-                due => {
-                    let again = unacked.again.clone();
-                    self.timers.set(id, unacked.resend.deadline());
-                    if due.is_some() {
-                        return Some(Ok(again));
-                    }
-                }
+            let fired = dialog.fire(now);
+            self.rearm(id);
+            if let Some(fired) = fired {
+                return Some((id, fired));
             }
         }
         None
@@ -271,6 +393,10 @@ impl Dialogs {
 
     pub(crate) fn len(&self) -> usize {
         self.dialogs.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (DialogId, &Dialog)> {
+        self.dialogs.iter().map(|(id, dialog)| (*id, dialog))
     }
 }
 

@@ -11,6 +11,7 @@
 //!
 //! This file holds what both roles share. `uas` takes requests, [`super::client`] makes them.
 
+mod session;
 mod uas;
 
 #[cfg(test)]
@@ -20,7 +21,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::builder::{Builder, Reply};
-use super::dialog::{self, Dialogs};
+use super::dialog::{self, Dialogs, Fired};
 use super::event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId};
 use super::malformed::Malformed;
 use super::message::Message;
@@ -28,6 +29,7 @@ use super::method::Method;
 use super::outbound::Outbounds;
 use super::peer::Peer;
 use super::server::{Again, Server};
+use super::session_id::{self, NIL, SessionId};
 use crate::base::{Entropy, Mono};
 
 /// Methods that are served. In Allow (RFC 3261 section 20.5).
@@ -131,18 +133,20 @@ impl Endpoint {
                 return true;
             }
             Some(Err(unanswered)) => {
-                self.on_unanswered(&unanswered);
+                self.on_unanswered(now, &unanswered);
                 return true;
             }
             None => {}
         }
-        match self.dialogs.expire(now) {
-            Some(Ok(again)) => self.send(again),
-            Some(Err(dialog)) => {
+        let Some((dialog, fired)) = self.dialogs.expire(now) else { return false };
+        match fired {
+            Fired::Again(again) => self.send(again),
+            Fired::Unacknowledged => {
                 self.event(Event::Timeout { dialog });
                 self.leave_if_wanted(now, dialog);
             }
-            None => return false,
+            Fired::Session(lapse) => self.on_lapse(now, dialog, lapse),
+            Fired::Retry(retry) => self.on_retry(now, dialog, retry),
         }
         true
     }
@@ -159,7 +163,7 @@ impl Endpoint {
 
     fn respond_stateless(&mut self, from: Peer, reply: &Reply, answer: &Answer) {
         let tag = self.tag();
-        let bytes = self.response(reply, answer, &tag).finish();
+        let bytes = self.response(reply, answer, &tag, NIL).finish();
         let mut to = from;
         let fallback = to.transport.is_reliable().then(|| reply.address());
         if fallback.is_none() {
@@ -168,10 +172,14 @@ impl Endpoint {
         self.send((to, fallback, bytes.into()));
     }
 
-    fn response(&self, reply: &Reply, answer: &Answer, tag: &str) -> Builder {
+    /// Starts a response; `own` is our name in Session-ID (RFC 7989 section 5).
+    fn response(&self, reply: &Reply, answer: &Answer, tag: &str, own: &str) -> Builder {
+        let session_id = reply.session_id().filter(|_| answer.code > 100);
+        let session_id = session_id.and_then(|theirs| session_id::answer(theirs, own));
         let builder = reply
             .builder(answer.code, &answer.reason, tag)
             .header("Server", &self.config.product)
+            .headers(session_id.map(|id| ("Session-ID", id)))
             .headers(answer.headers.iter().map(|(name, value)| (name, value)));
         match &answer.body {
             Some((content_type, body)) => builder.body(content_type, body.clone()),

@@ -116,6 +116,22 @@ pub enum Event {
         /// The response, if one came.
         message: Option<Box<Message>>,
     },
+    /// The session was not refreshed within its interval (RFC 4028 section 10), or the peer does not answer our refresh or knows the dialog
+    /// no more. The dialog lives until the owner says [`super::Endpoint::bye`], which it should if no media has come for `interval`.
+    /// Comes again after every further interval.
+    Expired {
+        /// The dialog.
+        dialog: DialogId,
+        /// How long a session lasts without a refresh.
+        interval: Duration,
+    },
+    /// The peer has answered a refresh of ours 2xx. If that was a re-INVITE with our last session description, it holds the peer's.
+    Refreshed {
+        /// The dialog.
+        dialog: DialogId,
+        /// The response.
+        message: Box<Message>,
+    },
     /// Our BYE is done and the dialog gone, whatever the peer said to it.
     Closed {
         /// The dialog.
@@ -235,4 +251,10 @@ pub struct Counters {
     pub refused: u64,
     /// OPTIONS answered.
     pub options: u64,
+    /// Refreshes of sessions sent.
+    pub refreshes: u64,
+    /// Sessions that ran out without a refresh.
+    pub sessions_expired: u64,
+    /// INVITEs and offers of both ends that met (491).
+    pub glare: u64,
 }

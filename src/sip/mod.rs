@@ -1,4 +1,4 @@
-//! SIP without I/O: messages, framing, transactions, dialogs (RFC 3261, 3581, 5626 section 4.4.1, 6026).
+//! SIP without I/O: messages, framing, transactions, dialogs (RFC 3261, 3581, 4028, 5626 section 4.4.1, 6026, 7989).
 //!
 //! Bytes become a [`Message`] ([`Message::parse_datagram`], [`Framer`]); an [`Endpoint`] takes messages and instants and gives
 //! back [`Action`]s: bytes to send and [`Event`]s for the recorder (and, for the demo and the tests, for a recording client:
@@ -37,6 +37,9 @@ mod dialog;
 mod framer;
 mod outbound;
 mod server;
+mod session_id;
+mod session_timer;
+mod table;
 
 pub use builder::{Builder, Reply};
 pub use endpoint::Endpoint;
@@ -48,5 +51,7 @@ pub use message::{CSeq, Message, Start};
 pub use method::Method;
 pub use name_addr::NameAddr;
 pub use peer::{Peer, Transport};
+pub use session_timer::Refresher;
+pub use table::{DialogRow, SessionRow};
 pub use uri::{Scheme, Uri};
 pub use via::Via;

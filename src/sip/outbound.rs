@@ -33,9 +33,23 @@ enum State {
     Accepted,
 }
 
+/// Who wants a request of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// The owner of the endpoint.
+    Owner,
+    /// The session timer.
+    Refresh,
+}
+
 /// A request of ours to send.
 pub(crate) struct Request {
     pub(crate) method: Method,
+    pub(crate) purpose: Purpose,
+    /// How often it was sent before, each time as a transaction of its own.
+    pub(crate) tries: u8,
+    /// [`super::dialog::Dialog::offers`] when it was made.
+    pub(crate) offers: u32,
     pub(crate) branch: String,
     pub(crate) cseq: u32,
     pub(crate) offered: bool,
@@ -43,8 +57,14 @@ pub(crate) struct Request {
 }
 
 /// Our own request on its way.
+#[derive(Clone)]
 pub(crate) struct Outbound {
     pub(crate) method: Method,
+    pub(crate) purpose: Purpose,
+    /// How often it was sent before, each time as a transaction of its own.
+    pub(crate) tries: u8,
+    /// [`super::dialog::Dialog::offers`] when it was made.
+    pub(crate) offers: u32,
     pub(crate) dialog: DialogId,
     pub(crate) cseq: u32,
     /// Whether the request had a body: an INVITE without one leaves the answer to our ACK.
@@ -70,7 +90,7 @@ pub(crate) enum Receipt {
     Stray,
 }
 
-/// All client transactions. Their number follows from that of dialogs: each has at most an INVITE, its CANCEL and a BYE.
+/// All client transactions. Their number follows from that of dialogs: each has at most an INVITE, its CANCEL, a refresh and a BYE.
 pub(crate) struct Outbounds {
     transactions: HashMap<OutboundId, Outbound>,
     keys: HashMap<String, OutboundId>,
@@ -93,15 +113,28 @@ impl Outbounds {
     ) -> (OutboundId, Again) {
         let id = OutboundId(self.next);
         self.next += 1;
-        let Request { method, branch, cseq, offered, bytes } = request;
+        let Request { method, purpose, tries, offers, branch, cseq, offered, bytes } = request;
         // Timers A and B, or E and F.
         let resend = Resend::until_life(now, if method == Method::Invite { LIFE } else { T2 });
         let resend = if hop.0.transport.is_reliable() { resend.quiet() } else { resend };
         self.keys.insert(key(&method, &branch), id);
         self.timers.set(id, resend.deadline());
         let (bytes, state) = (bytes.into(), State::Calling);
-        let transaction =
-            Outbound { method, dialog, cseq, offered, branch, hop, state, bytes, ack: None, resend };
+        let transaction = Outbound {
+            method,
+            purpose,
+            tries,
+            offers,
+            dialog,
+            cseq,
+            offered,
+            branch,
+            hop,
+            state,
+            bytes,
+            ack: None,
+            resend,
+        };
         let again = transaction.again();
         self.transactions.insert(id, transaction);
         (id, again)
@@ -164,6 +197,11 @@ impl Outbounds {
 }
 
 impl Outbound {
+    /// The request as it was sent.
+    pub(crate) fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
     fn again(&self) -> Again {
         (self.hop.0, self.hop.1, self.bytes.clone())
     }
@@ -229,7 +267,35 @@ fn cancel(invite: &[u8], branch: &str, cseq: u32) -> Option<Request> {
     let bytes = repeat(invite, &Method::Cancel, &["Via", "Route", "Max-Forwards", "From", "To", "Call-ID"])?
         .header("CSeq", format_args!("{cseq} CANCEL"))
         .finish();
-    Some(Request { method: Method::Cancel, branch: branch.to_owned(), cseq, offered: false, bytes })
+    let (method, branch) = (Method::Cancel, branch.to_owned());
+    let purpose = Purpose::Owner;
+    Some(Request { method, purpose, tries: 0, offers: 0, branch, cseq, offered: false, bytes })
+}
+
+/// The same request once more, as a transaction of its own: everything but Via, CSeq and what is in `instead`.
+pub(crate) fn once_more(
+    request: &[u8],
+    via: String,
+    cseq: u32,
+    instead: &[(&str, String)],
+) -> Option<(Method, bool, Vec<u8>)> {
+    let (head, _) = Head::read(request.to_vec());
+    let Some(Start::Request { method, uri }) = head.start() else { return None };
+    let anew = |name: &str| {
+        let replaced = ["Via", "CSeq", "Content-Length", "Content-Type"].iter().copied();
+        replaced.chain(instead.iter().map(|(name, _)| *name)).any(|new| new.eq_ignore_ascii_case(name))
+    };
+    let builder = Builder::request(method, uri.as_str())
+        .header("Via", via)
+        .headers(head.fields().filter(|(name, _)| !anew(name)))
+        .header("CSeq", format_args!("{cseq} {method}"))
+        .headers(instead.iter().map(|(name, value)| (name, value)));
+    let content_type = head.header("Content-Type");
+    let bytes = match &content_type {
+        Some(content_type) => builder.body(content_type, head.body()).finish(),
+        None => builder.finish(),
+    };
+    Some((method.clone(), content_type.is_some(), bytes))
 }
 
 /// Starts a request that repeats these headers of `invite`, which is of our own writing.

@@ -12,6 +12,7 @@ use super::event::{DialogId, RequestId};
 use super::message::Message;
 use super::method::Method;
 use super::peer::Peer;
+use super::session_timer::Wish;
 use super::timers::{Due, LIFE, Resend, T2, T4, Timers};
 use crate::base::Mono;
 
@@ -36,6 +37,12 @@ pub(crate) struct Transaction {
     pub(crate) dialog: Option<DialogId>,
     /// Where the peer's Contact will be once this is answered 2xx.
     pub(crate) contact: Option<String>,
+    /// What it says about session timers.
+    pub(crate) wish: Wish,
+    /// Whether the peer allows UPDATE, if it says what it allows.
+    pub(crate) updates: Option<bool>,
+    /// It has a body: an INVITE without one leaves the offer to us.
+    pub(crate) offered: bool,
     key: String,
     merge_key: Option<String>,
     state: State,
@@ -115,6 +122,8 @@ impl Server {
         self.timers.set(id, resend.deadline());
         let (cseq, state) = (request.cseq().number, State::Proceeding);
         let contact = request.contact().map(|contact| contact.uri().without_headers().to_owned());
+        let opens = matches!(method, Method::Invite | Method::Update);
+        let allows = opens && request.header("Allow").is_some();
         let transaction = Transaction {
             method,
             peer,
@@ -122,6 +131,9 @@ impl Server {
             cseq,
             dialog: None,
             contact,
+            wish: if opens { Wish::of(request) } else { Wish::default() },
+            updates: allows.then(|| request.lists("Allow", "UPDATE")),
+            offered: !request.body().is_empty(),
             key,
             merge_key,
             state,

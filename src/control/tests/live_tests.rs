@@ -37,6 +37,29 @@ fn without_an_ack_the_call_ends_but_a_refresh_without_one_does_not_matter() {
 }
 
 #[test]
+fn a_session_that_runs_out_ends_only_a_call_without_media() {
+    let mut world = World::new();
+    world.live(1);
+    let expired = || SipEvent::Expired { dialog: DialogId(1), interval: Duration::from_secs(90) };
+    let media = |world: &mut World, flowing| {
+        world.control.shard(0, ShardEvent::Media { call: CallId(1), flowing }, world.now());
+    };
+    media(&mut world, true);
+    world.pass(90_000);
+    world.sip(expired());
+    media(&mut world, false);
+    world.pass(89_000);
+    world.sip(expired());
+    assert_eq!((world.byes.len(), world.closes()), (0, 0), "silent for less than a session lasts");
+    world.pass(1000);
+    world.sip(expired());
+    assert_eq!((world.byes.len(), world.closes()), (1, 1));
+    world.shard_closes(1, Ok(()));
+    let Job::Finalise(paper) = world.jobs.last().unwrap() else { panic!("a Finalise") };
+    assert_eq!(paper.manifest.end_cause.as_deref(), Some("session_expired"));
+}
+
+#[test]
 fn hold_and_resume_update_the_shard_and_answer_anew() {
     let mut world = World::new();
     world.live(1);

@@ -1,5 +1,7 @@
 //! Two endpoints, a clock that is only a number, and a network that loses what a test says.
 
+mod session_tests;
+
 use proptest::prelude::*;
 
 use super::*;

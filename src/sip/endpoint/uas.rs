@@ -3,7 +3,9 @@
 
 use super::*;
 use crate::sip::dialog::{Dialog, Unacked};
+use crate::sip::multipart;
 use crate::sip::server::Receipt;
+use crate::sip::session_timer::Terms;
 use crate::sip::timers::{Resend, T2};
 use crate::sip::uri::Scheme;
 
@@ -90,7 +92,9 @@ impl Endpoint {
             return self.answer(now, request, Answer::unavailable("Too Many Dialogs", OVERLOAD));
         }
         let tag = self.tag();
-        let mut dialog = Dialog::from_invite(&message, from, tag);
+        let mut dialog = Dialog::from_invite(&message, from, tag, now);
+        let session_id = message.header("Session-ID");
+        dialog.session_id = session_id.and_then(|value| SessionId::of(&value, || self.new_call_id()));
         dialog.invite_in = Some(request);
         let dialog = self.dialogs.insert(dialog);
         self.bind(request, dialog);
@@ -117,7 +121,12 @@ impl Endpoint {
         match message.method() {
             Method::Invite => self.on_reinvite(now, id, request, message),
             Method::Bye => self.on_bye(now, id, request, message),
-            Method::Options => self.on_options(now, request),
+            // Refusing it while we drain could end the call.
+            Method::Options => {
+                self.counters.options += 1;
+                self.answer(now, request, Answer::ok());
+            }
+            Method::Update if let Some(code) = dialog.clash(&message) => self.out_of_turn(now, request, code),
             // We never send a reliable provisional response, so there is none to acknowledge (RFC 3262 section 3).
             Method::Prack => self.refuse(now, request, Answer::new(481, "No Such Provisional Response")),
             Method::Update | Method::Info | Method::Message | Method::Notify => {
@@ -132,20 +141,27 @@ impl Endpoint {
     fn on_reinvite(&mut self, now: Mono, id: DialogId, request: RequestId, message: Message) {
         let Some(dialog) = self.dialogs.dialog(id) else { return };
         if dialog.invite_out.is_some() {
-            return self.refuse(now, request, Answer::new(491, "Request Pending"));
+            return self.out_of_turn(now, request, 491);
         }
         if dialog.invite_in.is_some() || !dialog.confirmed {
-            let seconds = TURN.as_secs().to_string();
-            return self.refuse(
-                now,
-                request,
-                Answer::new(500, "Earlier INVITE Unanswered").header("Retry-After", &seconds),
-            );
+            return self.out_of_turn(now, request, 500);
         }
         dialog.invite_in = Some(request);
         self.bind(request, id);
         self.answer(now, request, Answer::new(100, "Trying"));
         self.event(Event::Reinvite { dialog: id, request, message: Box::new(message) });
+    }
+
+    fn out_of_turn(&mut self, now: Mono, request: RequestId, code: u16) {
+        let answer = match code {
+            491 => {
+                self.counters.glare += 1;
+                Answer::new(491, "Request Pending")
+            }
+            _ => Answer::new(500, "Earlier INVITE Unanswered")
+                .header("Retry-After", &TURN.as_secs().to_string()),
+        };
+        self.refuse(now, request, answer);
     }
 
     /// RFC 3261 section 15.1.2; a BYE may come before the ACK and before our answer.
@@ -226,19 +242,26 @@ impl Endpoint {
 
     /// Sends an answer through its transaction and draws the consequences for its dialog.
     fn answer(&mut self, now: Mono, request: RequestId, answer: Answer) {
+        let code = answer.code;
+        let terms = if (200..300).contains(&code) { self.terms(request) } else { None };
         let Some(transaction) = self.server.transaction(request) else { return };
         let (method, reply, peer) = (transaction.method.clone(), transaction.reply.clone(), transaction.peer);
         let (dialog, cseq, contact) = (transaction.dialog, transaction.cseq, transaction.contact.clone());
-        let code = answer.code;
-        let tag = dialog.and_then(|id| self.dialogs.dialog(id)).map(|dialog| dialog.local_tag.clone());
-        let tag = tag.unwrap_or_else(|| self.tag());
-        let bytes = self.compose(&reply, &method, &peer, answer, &tag).into();
+        let (updates, offered) = (transaction.updates, transaction.offered);
+        let felt = dialog.and_then(|id| self.dialogs.dialog(id));
+        let (tag, own) = felt.map_or((None, None), |dialog| {
+            (Some(dialog.local_tag.clone()), dialog.session_id.as_ref().map(|id| id.own.clone()))
+        });
+        let names = (tag.unwrap_or_else(|| self.tag()), own.unwrap_or_else(|| NIL.to_owned()));
+        let said = Said { method: method.clone(), updates, offered, contact, sdp: sdp(&answer), terms };
+        let bytes = self.compose(&reply, &said, &peer, answer, names).into();
         let Some(again) = self.server.respond(now, request, code, bytes) else { return };
         self.send(again.clone());
         match dialog.filter(|_| code >= 200) {
             Some(id) if (200..300).contains(&code) => {
-                let unacked = Unacked { cseq, again, resend: Resend::until_life(now, T2) };
-                self.accepted(id, &method, contact, unacked);
+                let late = !offered && said.sdp.is_some();
+                let unacked = Unacked { cseq, late, again, resend: Resend::until_life(now, T2) };
+                self.accepted(now, id, said, unacked);
             }
             Some(id) if method == Method::Invite => self.rejected(id),
             _ => {}
@@ -246,15 +269,27 @@ impl Endpoint {
     }
 
     /// Adds what a response to this method says about us.
-    fn compose(&self, reply: &Reply, method: &Method, peer: &Peer, mut answer: Answer, tag: &str) -> Vec<u8> {
+    fn compose(
+        &self,
+        reply: &Reply,
+        said: &Said,
+        peer: &Peer,
+        mut answer: Answer,
+        (tag, own): (String, String),
+    ) -> Vec<u8> {
         let body = answer.body.take();
-        let mut builder = self.response(reply, &answer, tag);
-        let opens = matches!(method, Method::Invite | Method::Update);
+        let mut builder = self.response(reply, &answer, &tag, &own);
+        let opens = matches!(said.method, Method::Invite | Method::Update);
         if opens && (101..300).contains(&answer.code) {
             builder = builder.header("Contact", self.contact(peer));
         }
-        if (opens || *method == Method::Options) && (200..300).contains(&answer.code) {
+        if (opens || said.method == Method::Options) && (200..300).contains(&answer.code) {
             builder = Endpoint::with_capabilities(builder);
+        }
+        if let Some(terms) = said.terms.filter(|terms| terms.said) {
+            let expires = format_args!("{};refresher={}", terms.seconds, terms.refresher.as_str());
+            let require = terms.require.then_some(("Require", "timer"));
+            builder = builder.header("Session-Expires", expires).headers(require);
         }
         match body {
             Some((content_type, body)) => builder.body(&content_type, body).finish(),
@@ -263,17 +298,26 @@ impl Endpoint {
     }
 
     /// We said 2xx inside of a dialog or to make one.
-    fn accepted(&mut self, id: DialogId, method: &Method, contact: Option<String>, unacked: Unacked) {
+    fn accepted(&mut self, now: Mono, id: DialogId, said: Said, unacked: Unacked) {
         let Some(dialog) = self.dialogs.dialog(id) else { return };
-        if let (Method::Invite | Method::Update, Some(contact)) = (method, contact) {
+        if !matches!(said.method, Method::Invite | Method::Update) {
+            return;
+        }
+        if let Some(contact) = said.contact {
             // Target refresh (RFC 3261 section 12.2.2).
             dialog.target = contact;
         }
-        if *method == Method::Invite {
+        dialog.updates = said.updates.unwrap_or(dialog.updates);
+        dialog.offers += u32::from(said.offered && said.sdp.is_some());
+        if said.sdp.is_some() {
+            dialog.sdp = said.sdp;
+        }
+        if said.method == Method::Invite {
             dialog.invite_in = None;
             dialog.confirmed = true;
             self.dialogs.set_unacked(id, Some(unacked));
         }
+        self.agreed(now, id, said.terms);
     }
 
     /// We said no to an INVITE: the end of a dialog that had not begun, and of nothing else.
@@ -284,6 +328,24 @@ impl Endpoint {
             self.dialogs.remove(id);
         }
     }
+}
+
+/// What of a request and of our answer to it matters to its dialog.
+struct Said {
+    method: Method,
+    /// The peer's Allow lists UPDATE, if it has sent one.
+    updates: Option<bool>,
+    /// The request had a body.
+    offered: bool,
+    contact: Option<String>,
+    /// Our session description.
+    sdp: Option<Box<[u8]>>,
+    terms: Option<Terms>,
+}
+
+fn sdp(answer: &Answer) -> Option<Box<[u8]>> {
+    let (content_type, body) = answer.body.as_ref().filter(|_| (200..300).contains(&answer.code))?;
+    (multipart::media_type(content_type) == "application/sdp").then(|| body.as_slice().into())
 }
 
 /// What can't be served, whoever asks (RFC 3261 section 8.2.1 to 8.2.2.3).
