@@ -54,8 +54,12 @@ impl Why {
         match self {
             Why::NotAudio => "streams that are not audio were declined",
             Why::NotRtp => "an audio stream was declined: it is not RTP",
-            Why::NoKeys => "an audio stream was declined: it is secured, with no a=crypto line that can be done",
-            Why::Dtls => "an audio stream was declined: its keys would come by DTLS-SRTP, only SDES can be done",
+            Why::NoKeys => {
+                "an audio stream was declined: it is secured, with no a=crypto line that can be done"
+            }
+            Why::Dtls => {
+                "an audio stream was declined: its keys would come by DTLS-SRTP, only SDES can be done"
+            }
             Why::NoCodec => "an audio stream was declined: none of its codecs can be stored",
             Why::Tracks => "an audio stream was declined: there is no room for another track",
         }

@@ -46,6 +46,11 @@ impl Window {
         index.unwrap_or(u64::from(sequence)) & INDEX_MAX
     }
 
+    /// The highest index seen.
+    pub fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// How often the sequence number has rolled over.
     pub fn rollovers(&self) -> u32 {
         (self.highest >> 16) as u32

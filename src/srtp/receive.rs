@@ -3,7 +3,9 @@
 //! State is made and moved by authentic packets alone. The rollover counter is not on the wire, and senders differ in when they reset it, so a
 //! packet that does not fit the estimate is tried under the few others that are plausible; how few is bounded.
 
-use super::index::{Window, index};
+use std::time::Duration;
+
+use super::index::{WINDOW, Window, index};
 use super::transform::{Kind, Place, RTCP_HEAD_BYTES, Transform};
 use super::{Failure, Keys, Plan};
 use crate::base::Mono;
@@ -15,8 +17,6 @@ pub(super) struct Context {
     /// In the order of the plan's keys.
     masters: Vec<Master>,
     sources: Vec<Source>,
-    /// Until when senders may begin anew at rollover counter 0.
-    restart_until: Mono,
 }
 
 struct Master {
@@ -34,8 +34,10 @@ struct Source {
 #[derive(Clone, Copy)]
 struct Stream {
     now: Window,
-    /// How it stood before it began anew, if it did: one of both will go on.
-    before: Option<Window>,
+    /// How it stood before it began anew, with the highest index of `now` when that was: one of both will go on.
+    before: Option<(Window, u64)>,
+    /// It was described anew and has not begun anew since.
+    may_restart: bool,
 }
 
 /// The indices that a packet may have, the likeliest first.
@@ -58,7 +60,7 @@ impl Context {
     pub fn new(plan: Plan) -> Context {
         let master = |keys: &Keys| Master { rtp: keys.rtp(plan.suite), rtcp: keys.rtcp(plan.suite) };
         let masters = plan.peer.iter().map(master).collect();
-        Context { plan, masters, sources: Vec::with_capacity(SOURCES_MAX), restart_until: Mono(0) }
+        Context { plan, masters, sources: Vec::with_capacity(SOURCES_MAX) }
     }
 
     /// Whether `plan` means the same keys of the peer.
@@ -67,9 +69,12 @@ impl Context {
         terms(&self.plan) == terms(plan) && self.plan.peer == plan.peer
     }
 
-    /// The session was described anew: senders may have begun anew, too.
-    pub fn reopen(&mut self, until: Mono) {
-        self.restart_until = until;
+    /// The session was described anew: senders may begin anew, too.
+    pub fn reopen(&mut self) {
+        self.sources
+            .iter_mut()
+            .filter_map(|source| source.rtp.as_mut())
+            .for_each(|stream| stream.may_restart = true);
     }
 
     /// The rollover counter of the source of an RTP packet, or of whoever was heard last.
@@ -83,11 +88,12 @@ impl Context {
         known?.rtp.map(|stream| stream.now.rollovers())
     }
 
-    /// Writes the plaintext of an SRTP packet to `out`; its length. `kept` is the rollover counter that a new source may have brought along.
+    /// Writes the plaintext of an SRTP packet to `out`; its length. `kept` is the rollover counter that a new source may have brought along, `restart`
+    /// whether a known one may begin anew.
     pub fn rtp(
         &mut self,
         packet: &[u8],
-        kept: Option<u32>,
+        (kept, restart): (Option<u32>, bool),
         at: Mono,
         out: &mut [u8],
     ) -> Result<usize, Failure> {
@@ -97,7 +103,7 @@ impl Context {
         let known = self.sources.iter().position(|source| source.ssrc == ssrc);
         let stream = known.and_then(|known| self.sources[known].rtp);
         let guesses = match stream {
-            Some(stream) => self.guess(stream, self.silence(known, at), sequence, at),
+            Some(stream) => stream.guess(sequence, (restart, self.silence(known, at))),
             None => first_guesses(kept.or(self.rollovers(ssrc)), sequence),
         };
         let encrypted = !self.plan.clear_rtp;
@@ -109,10 +115,8 @@ impl Context {
             let replayed = stream.is_some_and(|stream| stream.now.is_replay(stream.now.estimate(sequence)));
             return Err(if replayed { Failure::Replay } else { Failure::Auth });
         };
-        let stream = stream.map_or(Stream { now: Window::starting(index), before: None }, |mut stream| {
-            stream.heard(index, sequence);
-            stream
-        });
+        let mut stream = stream.unwrap_or(Stream::starting(index));
+        stream.heard(index, sequence);
         self.source(ssrc, at)?.rtp = Some(stream);
         Ok(head + parts.sealed.len())
     }
@@ -140,29 +144,8 @@ impl Context {
         Ok(RTCP_HEAD_BYTES + parts.sealed.len())
     }
 
-    fn silence(&self, known: Option<usize>, at: Mono) -> std::time::Duration {
-        known.map_or_else(Default::default, |known| at.since(self.sources[known].heard))
-    }
-
-    /// What the next packet of a known stream may have for an index, if it is no replay.
-    fn guess(&self, stream: Stream, silence: std::time::Duration, sequence: u16, at: Mono) -> Guesses {
-        let mut guesses = Guesses::default();
-        let estimate = stream.now.estimate(sequence);
-        for window in [Some(stream.now), stream.before].into_iter().flatten() {
-            let estimate = window.estimate(sequence);
-            if !window.is_replay(estimate) {
-                guesses.add(estimate);
-            }
-        }
-        // Once per description: what was before the restart must not be restarted by a replay.
-        if at < self.restart_until && stream.before.is_none() && stream.now.rollovers() > 0 {
-            guesses.add(index(0, sequence));
-        }
-        // Longer unheard than the estimate can bridge.
-        if silence > SRTP_ROLLOVER_UNHEARD {
-            (1..=4).for_each(|rollovers| guesses.add(estimate + (rollovers << 16)));
-        }
-        guesses
+    fn silence(&self, known: Option<usize>, at: Mono) -> Duration {
+        known.map_or(Duration::ZERO, |known| at.since(self.sources[known].heard))
     }
 
     /// The key and the parts of a packet, by its lengths.
@@ -210,18 +193,48 @@ impl Context {
 }
 
 impl Stream {
+    fn starting(index: u64) -> Stream {
+        Stream { now: Window::starting(index), before: None, may_restart: false }
+    }
+
+    /// What the next packet may have for an index, if it is no replay.
+    fn guess(&self, sequence: u16, (restart, silence): (bool, Duration)) -> Guesses {
+        let mut guesses = Guesses::default();
+        let before = self.before.map(|(before, _)| before);
+        for window in [Some(self.now), before].into_iter().flatten() {
+            let estimate = window.estimate(sequence);
+            if !window.is_replay(estimate) {
+                guesses.add(estimate);
+            }
+        }
+        // Once per description: what went on before must not be ended by a replay.
+        let estimate = self.now.estimate(sequence);
+        let anew = index(0, sequence);
+        if restart && self.may_restart && estimate > 0xffff {
+            guesses.add(anew);
+        }
+        // More packets may have been lost than the estimate can bridge.
+        if silence > SRTP_ROLLOVER_UNHEARD {
+            (1..=4).for_each(|rollovers| guesses.add(estimate + (rollovers << 16)));
+        }
+        guesses
+    }
+
     /// Notes an authentic packet.
     fn heard(&mut self, at: u64, sequence: u16) {
-        let of_before = |before: Window| before.estimate(sequence) == at;
-        if self.now.estimate(sequence) == at {
+        let of_before = |(before, _): &(Window, u64)| before.estimate(sequence) == at;
+        if self.now.estimate(sequence) == at || (at > self.now.highest() && self.before.is_none()) {
             self.now.mark(at);
-        } else if let Some(before) = self.before.filter(|before| of_before(*before)) {
-            (self.now, self.before) = (before, Some(self.now));
-            self.now.mark(at);
-        } else if at > 0xffff {
+            // The one that goes on has won.
+            self.before = self.before.filter(|(_, since)| self.now.highest() < since + WINDOW);
+        } else if let Some((before, _)) = self.before.filter(of_before) {
+            self.before = Some((self.now, before.highest()));
+            self.now = before;
             self.now.mark(at);
         } else {
-            (self.now, self.before) = (Window::starting(at), Some(self.now));
+            self.may_restart = false;
+            self.before = Some((self.now, at));
+            self.now = Window::starting(at);
         }
     }
 }
@@ -231,7 +244,7 @@ impl Stream {
 fn first_guesses(kept: Option<u32>, sequence: u16) -> Guesses {
     let mut guesses = Guesses::default();
     guesses.add(index(0, sequence));
-    for kept in kept {
+    if let Some(kept) = kept {
         guesses.add(index(kept, sequence));
         guesses.add(index(kept.wrapping_add(1), sequence));
         guesses.add(index(kept.saturating_sub(1), sequence));
