@@ -7,7 +7,8 @@
 //! | `src/ring/conformance_tests.rs` | that all rings behave alike | one step in the script |
 //! | the simulator, [`crate::sim`] | whole shards under loss, full disks, crashes, from a seed | a fault, a checker, a planted bug |
 //! | `tests/`, end to end | the real binary on real sockets: configuration, calls, hold, errors, shutdown | a test named as a sentence |
-//! | `tests/sipp.rs` with `sipp-scenarios/` | that a client that is not ours is recorded, tone by tone | a scenario |
+//! | `tests/scenarios` with `sipp-scenarios/` | that clients that are not ours are recorded over UDP, TCP and TLS: the flows of RFC 8068, vendors' dialects, defects; each against its expectation | `NAME.xml` and `NAME.toml` |
+//! | `tests/sipp.rs` | that SIPp's own player is recorded, tone by tone | |
 //! | `tests/kill.rs` | kill -9 costs at most a second, and recovery says so | |
 //! | `fuzz/` | that no input makes a parser panic | a file in `fuzz_targets` and its `[[bin]]` |
 //! | `benches/` with `--smoke` | that the measured paths still do what they claim | a bench with a smoke value |

@@ -37,7 +37,7 @@ fn rtp_ports() -> (u16, u16) {
 }
 
 /// A port that is free for UDP and TCP. Somebody else may take it in between; that has not been seen to happen.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback takes sockets");
         let at = udp.local_addr().expect("it is bound");

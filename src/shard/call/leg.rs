@@ -8,7 +8,6 @@ use crate::link::{Refusal, TrackPlan, TrackReport};
 use crate::media::{Payload, Track};
 use crate::ring::{Errno, Op, SocketIx};
 use crate::shard::Io;
-use crate::srtp;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Port {
@@ -33,8 +32,6 @@ pub(super) struct Leg {
     pub(super) rtcp_to: Option<SocketAddr>,
     /// Where its RTCP really comes from: a better address than the one announced.
     pub(super) rtcp_heard: Option<SocketAddr>,
-    /// If it is secured, or was.
-    pub(super) srtp: Option<Box<srtp::Session>>,
 }
 
 impl Leg {
@@ -49,7 +46,6 @@ impl Leg {
             talking: None,
             rtcp_to: None,
             rtcp_heard: None,
-            srtp: None,
         }
     }
 
@@ -119,10 +115,6 @@ impl Leg {
         self.rtcp_to = plan.rtcp_to;
         self.rtcp_heard = None;
         self.rtcp_mux = plan.rtcp_mux;
-        match (&mut self.srtp, plan.srtp.as_deref()) {
-            (Some(session), plan) => session.update(plan),
-            (None, plan) => self.srtp = plan.map(|plan| Box::new(srtp::Session::new(plan))),
-        }
     }
 
     /// Closes what is open; what is being bound is closed when it is.
