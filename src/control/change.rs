@@ -1,8 +1,8 @@
 //! Offers and answers during a call: hold and resume, streams added and removed, refreshes, and answers to offers of ours.
 //!
 //! ```text
-//!   re-INVITE, UPDATE ─▶ read ─┬─ no new track ──▶ Update ─▶ 200
-//!                              └─ new tracks ───▶ Update ─▶ Updated ─▶ 200     (ports are bound before they are told)
+//!   re-INVITE, UPDATE ─▶ read ─┬─ nothing new ──────────▶ Update ─▶ 200
+//!                              └─ new tracks, payloads ─▶ Update ─▶ Updated ─▶ 200     (ports are bound before they are told)
 //!   re-INVITE without an offer ─▶ 200 with ours ─▶ ACK with the answer ─▶ Update
 //! ```
 //!
@@ -75,10 +75,10 @@ impl Call {
             Phase::Abandoned | Phase::Closing | Phase::Over => return gone(request, out),
         }
         match self.terms.reoffer(sdp) {
-            Ok(added) => {
+            Ok(shard_first) => {
                 self.update(out);
                 self.waiting = Some(Waiting { request, until: now.mono + OPEN_WAIT_MAX });
-                if !added {
+                if !shard_first {
                     self.agree(out);
                 }
             }

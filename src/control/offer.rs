@@ -116,8 +116,9 @@ impl Terms {
         self.answerer.offer(&said.description, &said.agreed, self.address, port_of, direction)
     }
 
-    /// A later offer (RFC 3264 section 8). True if it adds tracks, for which the shard has to find ports before it can be answered.
-    /// One that overtakes the answer to an offer of ours counts instead of it.
+    /// A later offer (RFC 3264 section 8). True if the shard has to know of it before it is answered: it adds tracks, for which ports have to be
+    /// found, or payload types, which may come as soon as the client has the answer. One that overtakes the answer to an offer of ours counts
+    /// instead of it.
     pub fn reoffer(&mut self, sdp: &[u8]) -> Result<bool, Refusal> {
         let description = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
         let agreed = Agreement::of(&description);
@@ -128,7 +129,16 @@ impl Terms {
         let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());
         self.before = Some(Box::new(before));
         self.unanswered = false;
-        Ok(self.follow())
+        Ok(self.follow() || self.hears_more())
+    }
+
+    /// Whether a track takes payload types that it did not take before the change.
+    fn hears_more(&self) -> bool {
+        let before = self.before.iter().flat_map(|before| &before.1);
+        let more = |(now, before): (&Track, &Track)| {
+            now.plan.payloads.iter().any(|payload| !before.plan.payloads.contains(payload))
+        };
+        self.tracks.iter().zip(before).any(more)
     }
 
     /// The answer to an offer of ours. True if something in it was odd and left as it was.

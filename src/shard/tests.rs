@@ -301,6 +301,20 @@ fn what_is_not_audio_is_counted_under_its_reason() {
 }
 
 #[test]
+fn what_was_on_its_way_when_the_codec_changed_is_placed() {
+    let mut world = World::new();
+    let ports = world.open(1);
+    let tracks = vec![TrackPlan { payloads: vec![(96, Payload::Pcmu)], ..track_plan() }];
+    world.control.commands.push(Command::Update { call: CALL, revision: 1, tracks }).unwrap();
+    world.turn(40);
+    world.packet(ports[0], 0, 1, &[1; 160]);
+    world.packet(ports[0], 96, 2, &[1; 160]);
+    world.turn(40);
+    let (_, tracks, ..) = world.close();
+    assert_eq!((tracks[0].counters.of(Fate::Placed), tracks[0].counters.received), (2, 2));
+}
+
+#[test]
 fn a_call_without_media_is_a_recording_of_silence() {
     let mut world = World::new();
     world.open(2);

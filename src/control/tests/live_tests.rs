@@ -80,6 +80,24 @@ fn hold_and_resume_update_the_shard_and_answer_anew() {
 }
 
 #[test]
+fn a_codec_is_answered_once_the_shard_knows_it() {
+    let mut world = World::new();
+    world.live(1);
+    let other =
+        OFFER.replace("RTP/AVP 0", "RTP/AVP 96").replace("a=sendonly", "a=rtpmap:96 PCMA/8000\r\na=sendonly");
+    let payload = (96, crate::media::Payload::Pcma);
+    let changed = world.reinvite(1, &other);
+    assert_eq!(world.answered(changed), None);
+    let (0, Command::Update { call, revision, tracks }) = world.commands.last().unwrap() else {
+        panic!("an Update")
+    };
+    assert!(tracks.iter().all(|track| track.payloads.contains(&payload)));
+    let updated = ShardEvent::Updated { call: *call, revision: *revision, result: Ok(vec![10_000, 10_002]) };
+    world.shard(updated);
+    assert_eq!(world.answered(changed), Some(200));
+}
+
+#[test]
 fn metadata_is_kept_raw_with_its_history_and_repeats_are_no_news() {
     let mut world = World::new();
     world.live(1);

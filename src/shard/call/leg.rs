@@ -103,9 +103,9 @@ impl Leg {
         self.ports == [Port::Idle; 2]
     }
 
-    /// What the session description says of it now. Who talks is to be found out anew.
+    /// What the session description says of it now. Who talks is to be found out anew. Payload types of before still count where they mean
+    /// nothing else now: packets sent before the client had the answer may be on their way (RFC 3264 section 8.3.2).
     pub(super) fn agree(&mut self, plan: &TrackPlan) {
-        self.payloads = [None; 128];
         for &(payload_type, payload) in &plan.payloads {
             if let Some(slot) = self.payloads.get_mut(usize::from(payload_type)) {
                 *slot = Some(payload);
