@@ -5,12 +5,13 @@
 //!
 //! - commands: `cli`, [`demo`]
 //! - drivers, which touch sockets, files, clocks and threads: [`ring`], [`shard`], [`link`],
-//!   [`sys`], `sip_net`, [`keys`], [`store`], [`src_client`]
+//!   [`sys`], `sip_net`, [`admin`], [`keys`], [`store`], [`src_client`]
 //! - cores, pure functions of their input: [`rtp`], [`sdp`], [`sip`], [`siprec`], [`media`],
 //!   [`seal`], [`recording`], [`control`]
 //! - base: [`limits`], [`config`], [`base`]
 //! - [`sim`], a simulated world for the cores and the shard
 
+pub mod admin;
 pub mod base;
 pub mod cli;
 pub mod config;

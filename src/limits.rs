@@ -135,6 +135,28 @@ pub const INTERVALS_MAX: usize = 20_000;
 /// Segments of one recording.
 pub const SEGMENTS_MAX: u32 = 10_000;
 
+/// A shard that has been too busy takes calls again once it is this far below the bound, in millionths of a core.
+pub const BUSY_HYSTERESIS_PPM: u32 = 50_000;
+/// Shards whose use of their core differs by less than this count as equally busy.
+pub const BUSY_STEP_PPM: u32 = 50_000;
+/// A call is taken to cost this much of a core at least, in millionths: figures of a few calls are mostly noise.
+pub const CALL_BUSY_PPM_MIN: u32 = 20;
+/// Failures in a row after which a key provider is left alone,
+pub const KEY_FAILURES_MAX: u32 = 3;
+/// ... for this long.
+pub const KEY_PAUSE: Duration = Duration::from_secs(2);
+
+// ---------------------------------------------------------------- administration
+
+/// Longest request on the control socket.
+pub const ADMIN_LINE_BYTES_MAX: usize = 4096;
+/// Entries of one answer to a request for a list: so many take well under a millisecond.
+pub const ADMIN_PAGE: usize = 200;
+/// Clients of the control socket at once.
+pub const ADMIN_CLIENTS_MAX: usize = 8;
+/// A client that asks nothing for this long is let go.
+pub const ADMIN_IDLE_MAX: Duration = Duration::from_secs(60);
+
 // ---------------------------------------------------------------- receiving
 
 /// One receive buffer: the kernel's message header, an IPv6 name, a time stamp and 60 ms of G.711.

@@ -13,7 +13,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("base", &["limits", "base"]),
     ("cores", &["rtp", "sdp", "sip", "siprec", "media", "seal", "recording", "control", "link"]),
     ("boundary", &["config", "sys", "ring"]),
-    ("drivers", &["shard", "sip_net", "keys", "store", "recorder", "src_client"]),
+    ("drivers", &["shard", "sip_net", "keys", "store", "admin", "recorder", "src_client"]),
     ("simulator", &["sim"]),
     ("commands", &["cli", "demo", "manual", "lib", "main", "tidy"]),
 ];

@@ -86,6 +86,11 @@ impl Add<Duration> for Wall {
     }
 }
 
+/// What `part` is of `whole`, in millionths; at most all of it.
+pub fn ppm(part: Duration, whole: Duration) -> u32 {
+    (part.as_nanos() * 1_000_000 / whole.as_nanos().max(1)).min(1_000_000) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,7 +10,7 @@ mod prng;
 mod redacted;
 
 pub use id::{RecordingId, SegmentNumber};
-pub use instant::{Mono, Wall};
+pub use instant::{Mono, Wall, ppm};
 pub use networks::{Network, Networks, network};
 pub use prng::Prng;
 pub use redacted::Redacted;

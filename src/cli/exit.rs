@@ -14,6 +14,10 @@ pub enum Exit {
     Usage = 2,
     /// 3: what was good has been given, but not everything was (a damaged recording exported).
     Partial = 3,
+    /// 4: no recorder answers.
+    Unreachable = 4,
+    /// 5: the recorder refuses what is asked, or has not what is asked for.
+    Refused = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -28,4 +32,6 @@ Exit codes:
   0  all is well
   1  something was found wrong, or failed
   2  the command line or the configuration makes no sense; nothing was touched
-  3  what was good was given, but not everything was";
+  3  what was good was given, but not everything was
+  4  no recorder answers
+  5  the recorder refuses, or has not what is asked for";

@@ -36,6 +36,8 @@ commands! {
     demo Demo;
     /// Record: answer SIPREC calls and write what they carry, until told to stop
     serve Serve;
+    /// Ask a running recorder how it is, or tell it to drain or stop
+    ctl Ctl;
     /// Simulate a whole recorder from a seed, with faults, and check everything it did
     vopr Vopr;
     /// Prove recordings complete and unchanged, or say which frame of which file is not

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{Raw, Value};
+use crate::config::{CONTROL_SOCKET, Raw, Value};
 use crate::keys::LocalKeys;
 
 /// The folder of recordings: `TAPEHEAD_RECORDINGS_DIR`, else the default.
@@ -13,6 +13,12 @@ pub fn recordings() -> PathBuf {
 /// The master key file: `TAPEHEAD_KEYS_MASTER_FILE`, else the default.
 pub fn master_key() -> PathBuf {
     setting("keys.master_file")
+}
+
+/// The control socket: `TAPEHEAD_CONTROL_SOCKET`, else its place in the folder of the recordings.
+pub fn control_socket() -> PathBuf {
+    let said = setting("control.socket");
+    if said.as_os_str().is_empty() { recordings().join(CONTROL_SOCKET) } else { said }
 }
 
 fn setting(key: &'static str) -> PathBuf {

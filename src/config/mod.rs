@@ -11,6 +11,6 @@ mod raw;
 mod settings;
 
 pub use peers::PeerPlan;
-pub use plan::{External, Listen, LogFormat, LogLevel, Machine, Plan, RingChoice};
+pub use plan::{CONTROL_SOCKET, External, Listen, LogFormat, LogLevel, Machine, Plan, RingChoice};
 pub use raw::{Problem, Problems, Raw, Source};
 pub use settings::{PEER_SETTINGS, SETTINGS, Setting, Value};

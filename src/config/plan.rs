@@ -1,15 +1,18 @@
 //! The checked configuration.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::peers::PeerPlan;
 use super::raw::{Problem, Problems, Raw};
 use super::settings::Value;
 use crate::base::Network;
-use crate::limits::{CALLS_MAX, HORIZON_MAX, NETWORKS_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
+use crate::limits::{CALLS_MAX, HORIZON_MAX, NETWORKS_MAX, RATE_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
 use crate::sip::Transport;
+
+/// The name of the control socket in the folder of the recordings, unless another place is configured.
+pub const CONTROL_SOCKET: &str = "control.sock";
 
 /// What the recorder is started with. Only [`Plan::check`] makes one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,6 +26,10 @@ pub struct Plan {
     pub pin: bool,
     /// Calls at once.
     pub calls_max: u32,
+    /// New calls per second; 0: as many as come.
+    pub calls_per_second_max: u32,
+    /// How busy a shard may get before it takes no more calls, in percent of its core.
+    pub shard_busy_max_percent: u8,
     /// Reorder horizon.
     pub horizon: Duration,
     /// How long running calls may go on after a stop signal.
@@ -41,6 +48,8 @@ pub struct Plan {
     pub rtp_ports: (u16, u16),
     /// Receive buffers per shard.
     pub receive_buffers: u32,
+    /// Where the control socket is, unless there is none.
+    pub control_socket: Option<PathBuf>,
     /// Folder of the recordings.
     pub recordings: PathBuf,
     /// New calls are refused below this much room, in bytes.
@@ -183,6 +192,8 @@ impl Check<'_> {
             ),
             pin: self.switch("pin"),
             calls_max,
+            calls_per_second_max: self.number("calls_per_second_max", 0, RATE_MAX) as u32,
+            shard_busy_max_percent: self.number("shard_busy_max_percent", 1, 100) as u8,
             horizon: self.milliseconds("horizon_ms", HORIZON_MAX),
             drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
             sip_listen: self.listen(),
@@ -192,6 +203,7 @@ impl Check<'_> {
             rtp_bind: self.rtp_bind(),
             rtp_ports,
             receive_buffers: self.receive_buffers(calls_max.div_ceil(shards as u32)),
+            control_socket: self.control_socket(&recordings),
             recordings,
             free_bytes_min: self.number("recordings.free_mb_min", 0, 1 << 40) << 20,
             master_key,
@@ -394,6 +406,14 @@ impl Check<'_> {
             self.problem("rtp.bind", format_args!("must be an IP address, not {said:?}"));
             IpAddr::from([0, 0, 0, 0])
         })
+    }
+
+    fn control_socket(&self, recordings: &Path) -> Option<PathBuf> {
+        match self.text("control.socket") {
+            "" => Some(recordings.join(CONTROL_SOCKET)),
+            "off" => None,
+            path => Some(PathBuf::from(path)),
+        }
     }
 
     fn folders(&mut self) -> (PathBuf, PathBuf) {

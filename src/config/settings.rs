@@ -111,6 +111,16 @@ pub const SETTINGS: &[Setting] = &[
         "Calls recorded at once; the next one is answered 503.\n0: as many two-track calls as the RTP ports are enough for.",
     ),
     setting(
+        "calls_per_second_max",
+        Default::Number(0),
+        "New calls taken per second, a second's worth of them at once; those beyond are answered 503. 0: as many as come.",
+    ),
+    setting(
+        "shard_busy_max_percent",
+        Default::Number(85),
+        "A shard that uses more of its core than this gets no new calls; when no shard is left they are answered 503.",
+    ),
+    setting(
         "horizon_ms",
         Default::Number(200),
         "How long a late packet is waited for before its place is sealed, in milliseconds.",
@@ -150,6 +160,11 @@ pub const SETTINGS: &[Setting] = &[
         "rtp.receive_buffers",
         Default::Number(0),
         "Receive buffers per shard, a power of two.\n0: enough for 100 ms of standstill at calls_max, twice over.",
+    ),
+    setting(
+        "control.socket",
+        Default::Text(""),
+        "The Unix socket through which `tapehead ctl` talks to the recorder; for its own user and root alone.\nEmpty: `control.sock` in recordings.dir. \"off\": none.",
     ),
     setting("recordings.dir", Default::Text("./recordings"), "Where recordings are written."),
     setting(

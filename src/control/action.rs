@@ -1,6 +1,6 @@
 //! What control wants done: the one output of the core.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use super::Refusal;
@@ -114,42 +114,58 @@ pub struct Log {
     pub text: String,
 }
 
-/// The actions not yet carried out.
+/// The actions not yet carried out, and how often it was no.
 #[derive(Default)]
-pub(super) struct Outbox(VecDeque<Action>);
+pub(super) struct Outbox {
+    actions: VecDeque<Action>,
+    refusals: BTreeMap<&'static str, u64>,
+}
 
 impl Outbox {
     pub fn pop(&mut self) -> Option<Action> {
-        self.0.pop_front()
+        self.actions.pop_front()
     }
 
     pub fn answer(&mut self, request: RequestId, answer: Answer) {
-        self.0.push_back(Action::Answer { request, answer });
+        self.actions.push_back(Action::Answer { request, answer });
     }
 
     pub fn bye(&mut self, dialog: DialogId) {
-        self.0.push_back(Action::Bye { dialog });
+        self.actions.push_back(Action::Bye { dialog });
     }
 
     pub fn command(&mut self, shard: usize, command: Command) {
-        self.0.push_back(Action::Command { shard, command });
+        self.actions.push_back(Action::Command { shard, command });
     }
 
     pub fn wrap(&mut self, call: CallId, recording: RecordingId, key: DataKey) {
-        self.0.push_back(Action::Wrap { call, recording, key });
+        self.actions.push_back(Action::Wrap { call, recording, key });
     }
 
     pub fn job(&mut self, job: Job) {
-        self.0.push_back(Action::Job(job));
+        self.actions.push_back(Action::Job(job));
     }
 
     pub fn log(&mut self, severity: Severity, recording: Option<RecordingId>, text: impl Into<String>) {
-        self.0.push_back(Action::Log(Log { severity, recording, text: text.into() }));
+        self.actions.push_back(Action::Log(Log { severity, recording, text: text.into() }));
     }
 
-    /// Answers with a refusal and says so in the log.
+    /// Answers with a refusal, counts it, and says so in the log unless it is of the kind that comes in masses.
     pub fn refuse(&mut self, request: RequestId, recording: Option<RecordingId>, refusal: &Refusal) {
-        self.log(refusal.severity(), recording, format!("call refused: {refusal}"));
+        self.count(refusal, 1);
+        if !refusal.is_for_capacity() {
+            self.log(refusal.severity(), recording, format!("call refused: {refusal}"));
+        }
         self.answer(request, refusal.answer());
+    }
+
+    /// Counts refusals.
+    pub fn count(&mut self, refusal: &Refusal, calls: u64) {
+        *self.refusals.entry(refusal.reason()).or_default() += calls;
+    }
+
+    /// What was counted.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.refusals.iter().map(|(reason, count)| (*reason, *count))
     }
 }

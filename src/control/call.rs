@@ -14,7 +14,6 @@ use crate::recording::{Manifest, layout};
 use crate::sdp;
 use crate::seal::{AudioParams, Block0, DataKey, StreamSeed, WrappedKey};
 use crate::sip::{Answer, DialogId, Message, Peer, RequestId};
-use crate::siprec::{Bodies, Sign};
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -85,28 +84,6 @@ pub(super) struct Arrival<'a> {
 }
 
 impl<E: Entropy> Control<E> {
-    /// Whether a new call may be recorded: what is cheap to know first.
-    fn admit(&self, invite: &Message, from: Peer) -> Result<(), Refusal> {
-        let peer = self.rules.peers.of(from.remote.ip());
-        let content_type = invite.content_type();
-        let bodies = Bodies::of(content_type.as_deref(), invite.body());
-        if !(self.rules.any_call || peer.any_call) && Sign::of(invite, &bodies).is_none() {
-            return Err(Refusal::NotRecording);
-        }
-        let of_peer = self.peer_calls.get(&peer.name).copied().unwrap_or(0);
-        let room = [
-            (self.draining, Refusal::Draining),
-            (self.calls.len() >= self.rules.calls_max as usize, Refusal::CallsMax),
-            (peer.calls_max.is_some_and(|max| of_peer >= max), Refusal::PeerCallsMax),
-            (self.world.disk_low, Refusal::DiskLow),
-            (self.world.backlog, Refusal::Backlog),
-        ];
-        match room.into_iter().find(|(applies, _)| *applies) {
-            Some((_, refusal)) => Err(refusal),
-            None => Ok(()),
-        }
-    }
-
     /// What the INVITE offers, or what we offer if it leaves that to us (RFC 3261 section 13.2.1).
     fn terms(&mut self, invite: &Message, from: Peer, address: IpAddr) -> Result<Terms, Refusal> {
         let id = u64::from_be_bytes(self.random());
@@ -122,10 +99,11 @@ impl<E: Entropy> Control<E> {
 
     /// Admits a call, places it and asks for its key.
     pub(super) fn open(&mut self, arrival: &Arrival<'_>, now: Now) -> Result<(), Refusal> {
-        self.admit(arrival.invite, arrival.from)?;
+        self.admit(arrival.invite, arrival.from, now)?;
         let (address, bind) = self.addresses(arrival.from);
         let terms = self.terms(arrival.invite, arrival.from, address)?;
-        let shard = self.shards.place(terms.tracks.len()).ok_or(Refusal::NoShard)?;
+        let shard = self.shards.place(terms.tracks.len())?;
+        self.rate.iter_mut().for_each(|rate| rate.take(now.mono));
         let call = self.new_call(arrival, terms, shard, bind, now);
         let id = call.id;
         self.out.wrap(id, call.book.recording(), call.key.clone());

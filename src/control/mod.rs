@@ -11,6 +11,7 @@
 //! Leaves out transactions and dialogs ([`crate::sip`]) and everything done per packet (`shard`).
 
 mod action;
+mod admission;
 mod book;
 mod call;
 mod change;
@@ -21,20 +22,24 @@ mod offer;
 mod peers;
 mod placement;
 mod refusal;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 pub use action::{Action, Job, Log, Now, Paper, Severity};
+pub use admission::Capacity;
 pub use peers::{PeerRules, Peers};
 pub use refusal::Refusal;
+pub use view::{CallDetail, CallSummary, PartyView, TrackView};
 
 use crate::base::{Entropy, Mono};
 use crate::link::{CallId, Event as ShardEvent, ShardStats};
 use crate::seal::WrappedKey;
 use crate::sip::{Answer, DialogId, Event as SipEvent};
 use action::Outbox;
+use admission::{KeyCircuit, Rate};
 use call::{Arrival, Call, Phase};
 use placement::Shards;
 
@@ -43,6 +48,10 @@ use placement::Shards;
 pub struct Rules {
     /// Calls at once.
     pub calls_max: u32,
+    /// Calls taken per second; 0: as many as come.
+    pub calls_per_second_max: u32,
+    /// How busy a shard may get before it takes no more calls, in percent of its core.
+    pub shard_busy_max_percent: u8,
     /// Calls at once on one shard.
     pub shard_calls_max: u32,
     /// RTP and RTCP port pairs of each shard.
@@ -76,6 +85,8 @@ pub struct Control<E> {
     entropy: E,
     world: World,
     draining: bool,
+    rate: Option<Rate>,
+    keys: KeyCircuit,
     shards: Shards,
     calls: BTreeMap<CallId, Call>,
     dialogs: BTreeMap<DialogId, CallId>,
@@ -89,13 +100,17 @@ pub struct Control<E> {
 impl<E: Entropy> Control<E> {
     /// A core for this many shards.
     pub fn new(rules: Rules, shards: usize, entropy: E) -> Control<E> {
-        let shards = Shards::new(shards, rules.shard_calls_max, rules.shard_pairs);
+        let shards =
+            Shards::new(shards, rules.shard_calls_max, rules.shard_pairs, rules.shard_busy_max_percent);
+        let rate = Rate::new(rules.calls_per_second_max);
         Control {
             rules,
             external: BTreeMap::new(),
             entropy,
             world: World::default(),
             draining: false,
+            rate,
+            keys: KeyCircuit::default(),
             shards,
             calls: BTreeMap::new(),
             dialogs: BTreeMap::new(),
@@ -126,6 +141,11 @@ impl<E: Entropy> Control<E> {
         self.shards.stats()
     }
 
+    /// Calls and port pairs taken on each shard, and the pairs that it has.
+    pub fn shards_taken(&self) -> impl Iterator<Item = (u32, u32, u32)> {
+        self.shards.taken()
+    }
+
     /// Takes note of the world.
     pub fn observe(&mut self, world: World) {
         self.world = world;
@@ -139,9 +159,9 @@ impl<E: Entropy> Control<E> {
         }
     }
 
-    /// From now on every new call is answered 503.
-    pub fn drain(&mut self) {
-        self.draining = true;
+    /// Whether every new call is answered 503 from now on.
+    pub fn drain(&mut self, on: bool) {
+        self.draining = on;
     }
 
     /// Ends every call: BYE, segments closed, recordings finalised.
@@ -242,7 +262,8 @@ impl<E: Entropy> Control<E> {
     }
 
     /// The answer to [`Action::Wrap`].
-    pub fn wrapped(&mut self, id: CallId, key: Result<WrappedKey, String>) {
+    pub fn wrapped(&mut self, id: CallId, key: Result<WrappedKey, String>, now: Now) {
+        self.keys.note(key.is_ok(), now.mono);
         self.with(id, |call, entropy, out| match key {
             Ok(key) => call.keys_ready(key, entropy, out),
             Err(why) => call.fail(&Refusal::Keys(why), out),

@@ -1,11 +1,17 @@
-//! Which shard gets a call: the one with the fewest, if it has a slot and ports.
+//! Which shard gets a call: the least busy one that has a slot, ports, blocks and time for it.
 
+use super::Refusal;
+use crate::limits::{BUSY_HYSTERESIS_PPM, BUSY_STEP_PPM, CALL_BUSY_PPM_MIN};
 use crate::link::ShardStats;
 
 struct Shard {
     calls: u32,
     tracks: u32,
     alive: bool,
+    /// Over the bound, and not yet well below it again.
+    busy: bool,
+    /// Calls when it last told of itself.
+    calls_told: u32,
     stats: ShardStats,
 }
 
@@ -14,24 +20,58 @@ pub(super) struct Shards {
     shards: Vec<Shard>,
     calls_max: u32,
     pairs: u32,
+    busy_ppm_max: u32,
+    /// What a call costs, in millionths of a core, as far as that can be told; 0: not yet.
+    call_ppm: u32,
 }
 
 impl Shards {
-    pub fn new(count: usize, calls_max: u32, pairs: u32) -> Shards {
-        let idle = || Shard { calls: 0, tracks: 0, alive: true, stats: ShardStats::default() };
-        Shards { shards: (0..count).map(|_| idle()).collect(), calls_max, pairs }
+    /// So many shards of `calls_max` calls and `pairs` port pairs each, none to be kept busier than `busy_percent_max`.
+    pub fn new(count: usize, calls_max: u32, pairs: u32, busy_percent_max: u8) -> Shards {
+        let idle = || Shard {
+            calls: 0,
+            tracks: 0,
+            alive: true,
+            busy: false,
+            calls_told: 0,
+            stats: ShardStats::default(),
+        };
+        Shards {
+            shards: (0..count).map(|_| idle()).collect(),
+            calls_max,
+            pairs,
+            busy_ppm_max: u32::from(busy_percent_max) * 10_000,
+            call_ppm: 0,
+        }
+    }
+
+    /// The shard for a call of so many tracks, or why there is none.
+    pub fn find(&self, tracks: u32) -> Result<usize, Refusal> {
+        let room = |s: &Shard| s.alive && s.calls < self.calls_max && s.tracks + tracks <= self.pairs;
+        let with_room = self.shards.iter().enumerate().filter(|(_, shard)| room(shard));
+        let mut refusal = Refusal::NoShard;
+        let mut best: Option<(usize, (u32, u32))> = None;
+        for (index, shard) in with_room {
+            if shard.lacks_blocks() {
+                refusal = Refusal::NoBlocks;
+            } else if self.is_busy(shard) {
+                refusal = Refusal::Busy;
+            } else {
+                // In steps, so that idle shards fill evenly instead of by chance.
+                let rank = (self.expected_ppm(shard) / BUSY_STEP_PPM, shard.calls);
+                best = best.filter(|(_, other)| *other <= rank).or(Some((index, rank)));
+            }
+        }
+        best.map(|(index, _)| index).ok_or(refusal)
     }
 
     /// Takes a place for a call of so many tracks.
-    pub fn place(&mut self, tracks: usize) -> Option<usize> {
-        let tracks = tracks as u32;
-        let (calls_max, pairs) = (self.calls_max, self.pairs);
-        let fits = |s: &Shard| s.alive && s.calls < calls_max && s.tracks + tracks <= pairs;
-        let fitting = self.shards.iter_mut().enumerate().filter(|(_, shard)| fits(shard));
-        let (index, shard) = fitting.min_by_key(|(_, shard)| shard.calls)?;
+    pub fn place(&mut self, tracks: usize) -> Result<usize, Refusal> {
+        let index = self.find(tracks as u32)?;
+        let shard = &mut self.shards[index];
         shard.calls += 1;
-        shard.tracks += tracks;
-        Some(index)
+        shard.tracks += tracks as u32;
+        Ok(index)
     }
 
     /// Gives a place back.
@@ -52,12 +92,63 @@ impl Shards {
         self.shards[shard].alive = false;
     }
 
-    pub fn note(&mut self, shard: usize, stats: ShardStats) {
-        self.shards[shard].stats = stats;
+    /// What a shard tells of itself.
+    pub fn note(&mut self, index: usize, stats: ShardStats) {
+        let max = self.busy_ppm_max;
+        let shard = &mut self.shards[index];
+        let bound = if shard.busy { max.saturating_sub(BUSY_HYSTERESIS_PPM) } else { max };
+        shard.busy = stats.busy_ppm >= bound;
+        shard.calls_told = shard.calls;
+        shard.stats = stats;
+        let (busy, calls) = self.shards.iter().fold((0u64, 0u64), |(busy, calls), shard| {
+            (busy + u64::from(shard.stats.busy_ppm), calls + u64::from(shard.stats.calls))
+        });
+        if let Some(each) = busy.checked_div(calls) {
+            self.call_ppm = each.clamp(u64::from(CALL_BUSY_PPM_MIN), 1_000_000) as u32;
+        }
     }
 
+    /// How busy it is by now: a report is up to a second old, and many calls may have come since.
+    fn expected_ppm(&self, shard: &Shard) -> u32 {
+        let since = shard.calls.saturating_sub(shard.calls_told);
+        shard.stats.busy_ppm.saturating_add(since.saturating_mul(self.call_ppm))
+    }
+
+    fn is_busy(&self, shard: &Shard) -> bool {
+        shard.busy || self.expected_ppm(shard) >= self.busy_ppm_max
+    }
+
+    /// Two-track calls for which there are slots and ports.
+    pub fn slots_left(&self) -> u32 {
+        let left =
+            |s: &Shard| self.calls_max.saturating_sub(s.calls).min(self.pairs.saturating_sub(s.tracks) / 2);
+        self.shards.iter().filter(|shard| shard.alive).map(left).sum()
+    }
+
+    /// Calls for which there is time; without bound until it is known what one costs.
+    pub fn busy_left(&self) -> u32 {
+        if self.call_ppm == 0 {
+            return u32::MAX;
+        }
+        let usable = self.shards.iter().filter(|shard| shard.alive && !self.is_busy(shard));
+        usable.map(|shard| (self.busy_ppm_max - self.expected_ppm(shard)) / self.call_ppm).sum()
+    }
+
+    /// What each shard told last.
     pub fn stats(&self) -> impl Iterator<Item = &ShardStats> {
         self.shards.iter().map(|shard| &shard.stats)
+    }
+
+    /// Calls and port pairs taken on each shard, and the pairs it has.
+    pub fn taken(&self) -> impl Iterator<Item = (u32, u32, u32)> {
+        self.shards.iter().map(|shard| (shard.calls, shard.tracks, self.pairs))
+    }
+}
+
+impl Shard {
+    /// Whether its pool is so empty that another call would cost the running ones their audio: the disk is too slow.
+    fn lacks_blocks(&self) -> bool {
+        self.stats.blocks_free * 20 < self.stats.blocks
     }
 }
 
@@ -65,15 +156,65 @@ impl Shards {
 mod tests {
     use super::*;
 
+    fn told(shards: &mut Shards, shard: usize, busy_percent: u32) {
+        let calls = shards.shards[shard].calls;
+        shards.note(
+            shard,
+            ShardStats {
+                busy_ppm: busy_percent * 10_000,
+                calls,
+                blocks: 100,
+                blocks_free: 50,
+                ..ShardStats::default()
+            },
+        );
+    }
+
     #[test]
     fn calls_spread_evenly_until_slots_or_ports_run_out() {
-        let mut shards = Shards::new(2, 3, 4);
-        assert_eq!([shards.place(2), shards.place(2), shards.place(2)], [Some(0), Some(1), Some(0)]);
-        assert_eq!((shards.place(3), shards.place(2)), (None, Some(1)));
-        assert_eq!(shards.place(1), None, "every port pair is taken");
+        let mut shards = Shards::new(2, 3, 4, 85);
+        assert_eq!([shards.place(2), shards.place(2), shards.place(2)], [Ok(0), Ok(1), Ok(0)]);
+        assert_eq!((shards.place(3), shards.place(2)), (Err(Refusal::NoShard), Ok(1)));
+        assert_eq!(shards.place(1), Err(Refusal::NoShard), "every port pair is taken");
         shards.release(1, 2);
-        assert_eq!(shards.place(1), Some(1));
+        assert_eq!((shards.slots_left(), shards.place(1)), (1, Ok(1)));
         shards.stopped(1);
-        assert_eq!(shards.place(1), None);
+        assert_eq!(shards.place(1), Err(Refusal::NoShard));
+    }
+
+    #[test]
+    fn the_least_busy_shard_gets_the_call_and_a_busy_one_none_until_it_is_well_below_the_bound() {
+        let mut shards = Shards::new(2, 1000, 4000, 85);
+        told(&mut shards, 0, 40);
+        told(&mut shards, 1, 20);
+        assert_eq!(shards.place(2), Ok(1));
+        told(&mut shards, 1, 90);
+        assert_eq!(shards.place(2), Ok(0));
+        told(&mut shards, 0, 86);
+        assert_eq!(shards.place(2), Err(Refusal::Busy));
+        told(&mut shards, 0, 83);
+        assert_eq!(shards.place(2), Err(Refusal::Busy), "not yet well below");
+        told(&mut shards, 0, 79);
+        assert_eq!(shards.place(2), Ok(0));
+    }
+
+    #[test]
+    fn calls_of_the_last_second_are_reckoned_with_before_the_shard_has_told_of_them() {
+        let mut shards = Shards::new(1, 10_000, 40_000, 85);
+        (0..100).for_each(|_| assert_eq!(shards.place(2), Ok(0)));
+        told(&mut shards, 0, 50);
+        // Half a percent each: 70 more make 85 percent.
+        assert_eq!(shards.busy_left(), 70);
+        let taken = (0..1000).take_while(|_| shards.place(2).is_ok()).count();
+        assert_eq!((taken, shards.busy_left(), shards.place(2)), (70, 0, Err(Refusal::Busy)));
+    }
+
+    #[test]
+    fn a_shard_without_blocks_gets_no_call() {
+        let mut shards = Shards::new(1, 10, 40, 85);
+        shards.note(0, ShardStats { blocks: 100, blocks_free: 4, ..ShardStats::default() });
+        assert_eq!(shards.place(2), Err(Refusal::NoBlocks));
+        shards.note(0, ShardStats { blocks: 100, blocks_free: 5, ..ShardStats::default() });
+        assert_eq!(shards.place(2), Ok(0));
     }
 }

@@ -20,6 +20,14 @@ pub enum Refusal {
     CallsMax,
     /// As many calls of this peer as it is allowed.
     PeerCallsMax,
+    /// Calls come faster than is allowed.
+    CallRate,
+    /// Every shard with room is as busy as it may be.
+    Busy,
+    /// Every shard with room has too few blocks left.
+    NoBlocks,
+    /// The key provider has failed several times in a row.
+    KeysDown,
     /// No room for recordings.
     DiskLow,
     /// Too many recordings wait to be finalised.
@@ -52,12 +60,56 @@ impl Refusal {
         }
     }
 
-    fn retry_after(&self) -> Duration {
+    /// What the client is asked to wait.
+    pub fn retry_after(&self) -> Duration {
         match self {
             // Another process may be up in a moment.
             Refusal::Draining | Refusal::Shutdown => RETRY_AFTER * 2,
             _ => RETRY_AFTER,
         }
+    }
+
+    /// The name of its counter.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::NotRecording => "not_recording",
+            Refusal::Draining => "draining",
+            Refusal::CallsMax => "calls_max",
+            Refusal::PeerCallsMax => "peer_calls_max",
+            Refusal::CallRate => "call_rate",
+            Refusal::Busy => "shards_busy",
+            Refusal::NoBlocks => "no_blocks",
+            Refusal::KeysDown => "keys_down",
+            Refusal::DiskLow => "disk_low",
+            Refusal::Backlog => "backlog",
+            Refusal::NoShard => "no_shard",
+            Refusal::BadOffer(_) => "bad_offer",
+            Refusal::NothingToStore => "nothing_to_store",
+            Refusal::Keys(_) => "keys",
+            Refusal::Shard(link::Refusal::Ports(_)) => "shard_ports",
+            Refusal::Shard(link::Refusal::Full) => "shard_full",
+            Refusal::Shard(link::Refusal::File(_)) => "shard_file",
+            Refusal::Shard(link::Refusal::Closed) => "shard_closed",
+            Refusal::Slow => "slow",
+            Refusal::Shutdown => "shutdown",
+        }
+    }
+
+    /// Whether it says that there is no room, to this call as to any other: such come in masses and are logged by their number.
+    pub fn is_for_capacity(&self) -> bool {
+        matches!(
+            self,
+            Refusal::Draining
+                | Refusal::CallsMax
+                | Refusal::PeerCallsMax
+                | Refusal::CallRate
+                | Refusal::Busy
+                | Refusal::NoBlocks
+                | Refusal::KeysDown
+                | Refusal::DiskLow
+                | Refusal::Backlog
+                | Refusal::NoShard
+        )
     }
 
     pub(super) fn severity(&self) -> Severity {
@@ -83,6 +135,10 @@ impl fmt::Display for Refusal {
             Refusal::NotRecording => f.write_str("the INVITE shows no sign of SIPREC"),
             Refusal::Draining => f.write_str("the recorder is draining"),
             Refusal::CallsMax => f.write_str("calls_max is reached"),
+            Refusal::CallRate => f.write_str("calls come faster than calls_per_second_max"),
+            Refusal::Busy => f.write_str("shards are busier than shard_busy_max_percent"),
+            Refusal::NoBlocks => f.write_str("shards have too few free blocks: the disk is too slow"),
+            Refusal::KeysDown => f.write_str("the key provider keeps failing"),
             Refusal::PeerCallsMax => f.write_str("the peer's calls_max is reached"),
             Refusal::DiskLow => f.write_str("the disk has less room than recordings.free_mb_min"),
             Refusal::Backlog => f.write_str("too many recordings wait to be finalised: the disk is too slow"),

@@ -34,6 +34,8 @@ const METADATA: &str = "<recording xmlns='urn:ietf:params:xml:ns:recording:1'><s
 fn rules() -> Rules {
     Rules {
         calls_max: 10,
+        calls_per_second_max: 0,
+        shard_busy_max_percent: 85,
         shard_calls_max: 5,
         shard_pairs: 10,
         rtp_bind: "0.0.0.0".parse().unwrap(),
@@ -95,7 +97,8 @@ impl World {
                         wrapped: "w".to_owned(),
                         created: "now".to_owned(),
                     };
-                    self.control.wrapped(call, Ok(key));
+                    let now = self.now();
+                    self.control.wrapped(call, Ok(key), now);
                 }
                 Action::Job(job) => self.jobs.push(job),
                 Action::Log(log) => self.logs.push(log),

@@ -262,6 +262,8 @@ pub struct ShardStats {
     pub blocks_free: u32,
     /// Blocks in the pool.
     pub blocks: u32,
+    /// Processor time that its thread has used since the last report, in millionths of a core.
+    pub busy_ppm: u32,
     /// Longest time between two ticks, in microseconds, since the last report.
     pub tick_us_max: u64,
 }

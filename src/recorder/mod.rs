@@ -9,9 +9,14 @@
 //!
 //! Leaves out decisions (`control`) and what the command line is told (`cli`).
 
+mod door;
+mod ending;
 mod pool;
 mod run;
 mod shards;
+mod socket;
+mod stage;
+mod subject;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -53,6 +58,8 @@ pub enum StartError {
     System(std::io::Error),
     /// A SIP address can't be had.
     Bind(std::io::Error),
+    /// The control socket can't be had.
+    Control(PathBuf, std::io::Error),
 }
 
 impl fmt::Display for StartError {
@@ -64,6 +71,9 @@ impl fmt::Display for StartError {
             StartError::Ring(why) => write!(f, "{why} (setting `ring`)"),
             StartError::System(why) => write!(f, "starting threads: {why}"),
             StartError::Bind(why) => write!(f, "opening the SIP sockets (setting `sip.listen`): {why}"),
+            StartError::Control(path, why) => {
+                write!(f, "the control socket {} (setting `control.socket`): {why}", path.display())
+            }
         }
     }
 }
@@ -118,6 +128,7 @@ impl Recorder {
             Arc::new(LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?);
         let lock = ActiveLock::take(&plan.recordings).map_err(StartError::Lock)?;
         recover(&plan, &*keys)?;
+        let control_socket = plan.control_socket.as_deref().map(socket::Listener::open).transpose()?;
         let cores = if plan.pin { sys::affinity::allowed_cores()? } else { Vec::new() };
         let bell = Arc::new(tokio::sync::Notify::new());
         let shards = shards::start(&plan, &cores, &bell)?;
@@ -137,6 +148,7 @@ impl Recorder {
             end,
             told,
             core: cores.last().copied(),
+            control_socket,
         };
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || start.run())?;
         let bound = match bound.recv() {

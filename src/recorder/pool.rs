@@ -52,6 +52,11 @@ impl Pool {
         let _ = self.queues[thread].send(job);
     }
 
+    /// Jobs that wait or are being done.
+    pub fn pending(&self) -> usize {
+        self.pending.load(Ordering::Relaxed)
+    }
+
     /// Whether so much waits that no new calls should be taken.
     pub fn is_behind(&self) -> bool {
         self.pending.load(Ordering::Relaxed) > FINALISE_BACKLOG_MAX

@@ -6,13 +6,16 @@ use std::sync::{Arc, mpsc};
 
 use tokio::sync::{Notify, watch};
 
+use super::door::{Door, Watch};
 use super::pool::Pool;
 use super::shards::Shards;
+use super::socket;
+use super::stage::Stage;
 use crate::base::Mono;
 use crate::config::{External, PeerPlan, Plan};
-use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity, World};
+use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity};
 use crate::keys::{KeyContext, KeyProvider};
-use crate::limits::{BYE_WAIT_MAX, RETRY_AFTER, TENANT, WORLD_INTERVAL};
+use crate::limits::TENANT;
 use crate::link::{Command, Event as ShardEvent};
 use crate::sip::{self, Endpoint, Transport};
 use crate::sip_net::Transports;
@@ -33,6 +36,7 @@ pub(super) struct Start {
     pub end: watch::Sender<bool>,
     pub told: mpsc::SyncSender<io::Result<Bound>>,
     pub core: Option<usize>,
+    pub control_socket: Option<socket::Listener>,
 }
 
 impl Start {
@@ -52,9 +56,14 @@ impl Start {
         match opened {
             Ok((runtime, transports)) => {
                 let bound = transports.listeners().to_vec();
-                let control = ControlLoop::new(self, transports);
-                control.start.told.send(Ok(bound)).ok();
-                runtime.block_on(control.run());
+                let lock = runtime.block_on(async {
+                    let control = ControlLoop::new(self, transports);
+                    control.start.told.send(Ok(bound)).ok();
+                    control.run().await
+                });
+                // With it goes the control socket, which is the next recorder's as soon as that has the lock.
+                drop(runtime);
+                drop(lock);
             }
             Err(why) => {
                 self.shut_down();
@@ -64,7 +73,7 @@ impl Start {
         end.send(true).ok();
     }
 
-    fn shut_down(&mut self) {
+    pub(super) fn shut_down(&mut self) {
         for shard in 0..self.shards.len() {
             self.shards.send(shard, Command::Shutdown);
         }
@@ -74,6 +83,8 @@ impl Start {
         let (first, last) = self.plan.shard_ports(0);
         Rules {
             calls_max: self.plan.calls_max,
+            calls_per_second_max: self.plan.calls_per_second_max,
+            shard_busy_max_percent: self.plan.shard_busy_max_percent,
             shard_calls_max: self.plan.shard_calls_max(),
             shard_pairs: u32::from(last - first).div_ceil(2),
             rtp_bind: self.plan.rtp_bind,
@@ -85,37 +96,33 @@ impl Start {
     }
 }
 
-/// How far stopping has come.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
-    /// Not at all.
-    Open,
-    /// No new calls; running ones may go on until then.
-    Draining(Mono),
-    /// Every call is being closed.
-    Closing,
-    /// Every call is closed; BYEs may be answered until then.
-    Parting(Mono),
-    /// Shards have been told to end; so many have not yet.
-    Ending(usize),
-}
-
-struct ControlLoop {
-    start: Start,
-    transports: Transports,
-    endpoint: Endpoint,
-    control: Control<OsEntropy>,
-    stage: Stage,
-    looked: Mono,
+pub(super) struct ControlLoop {
+    pub(super) start: Start,
+    pub(super) transports: Transports,
+    pub(super) endpoint: Endpoint,
+    pub(super) control: Control<OsEntropy>,
+    pub(super) stage: Stage,
+    pub(super) door: Door,
+    pub(super) watch: Watch,
+    requests: socket::Requests,
 }
 
 impl ControlLoop {
-    fn new(start: Start, transports: Transports) -> ControlLoop {
+    fn new(mut start: Start, transports: Transports) -> ControlLoop {
         let endpoint = Endpoint::new(sip::Config::recorder(), Box::new(OsEntropy));
         let control = Control::new(start.rules(), start.shards.len(), OsEntropy);
         let points = start.plan.sip_listen.clone();
-        let mut made =
-            ControlLoop { start, transports, endpoint, control, stage: Stage::Open, looked: Mono(0) };
+        let requests = socket::serve(start.control_socket.take());
+        let mut made = ControlLoop {
+            start,
+            transports,
+            endpoint,
+            control,
+            stage: Stage::Open,
+            door: Door::default(),
+            watch: Watch::new(sys::mono()),
+            requests,
+        };
         points.iter().zip(0..).for_each(|(point, number)| made.advertise(number, point.external));
         made
     }
@@ -126,7 +133,7 @@ impl ControlLoop {
         self.control.set_external(listener, external.map(|external| external.ip));
     }
 
-    async fn run(mut self) {
+    async fn run(mut self) -> ActiveLock {
         let bell = Arc::clone(&self.start.bell);
         let mut stopped = self.start.stopped.clone();
         while self.stage != Stage::Ending(0) {
@@ -136,9 +143,11 @@ impl ControlLoop {
             let wait = self.wake().since(sys::mono());
             tokio::select! {
                 inbound = self.transports.receive() => {
+                    self.keep_door();
                     self.endpoint.receive(sys::mono(), inbound.peer, inbound.message);
                 }
                 () = bell.notified() => {}
+                request = self.requests.next() => self.answer(request),
                 () = tokio::time::sleep(wait) => {}
                 // An error means that nobody can stop us any more: the stopper is gone.
                 Ok(()) = stopped.changed() => self.stop(),
@@ -147,23 +156,19 @@ impl ControlLoop {
         let Start { shards, pool, lock, .. } = self.start;
         shards.join();
         pool.join();
-        drop(lock);
         tracing::info!("stopped");
+        lock
     }
 
     /// When to go round again if nothing happens.
     fn wake(&self) -> Mono {
-        let until = match self.stage {
-            Stage::Draining(until) | Stage::Parting(until) => Some(until),
-            Stage::Open | Stage::Closing | Stage::Ending(_) => None,
-        };
         let congested = self.start.shards.is_congested().then(|| sys::mono() + crate::limits::TICK);
-        let deadlines = [self.endpoint.deadline(), self.control.deadline(), until, congested];
-        deadlines.into_iter().flatten().fold(self.looked + WORLD_INTERVAL, Mono::min)
+        let deadlines = [self.endpoint.deadline(), self.control.deadline(), self.stage.deadline(), congested];
+        deadlines.into_iter().flatten().fold(self.watch.due(), Mono::min)
     }
 
     /// Carries everything to where it belongs until nobody has anything more to say.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         loop {
             let now = now();
             let mut quiet = true;
@@ -210,67 +215,10 @@ impl ControlLoop {
             Action::Wrap { call, recording, key } => {
                 let context = KeyContext { recording, tenant: TENANT };
                 let wrapped = self.start.keys.wrap(&key, context, now.wall).map_err(|why| why.to_string());
-                self.control.wrapped(call, wrapped);
+                self.control.wrapped(call, wrapped, now);
             }
             Action::Job(job) => self.start.pool.submit(job),
             Action::Log(log) => say(&log),
-        }
-    }
-
-    /// Looks at disk and pool, now and then.
-    fn look(&mut self) {
-        let now = sys::mono();
-        if now.since(self.looked) < WORLD_INTERVAL {
-            return;
-        }
-        self.looked = now;
-        let free = sys::space::free_bytes(&self.start.plan.recordings);
-        // A file system that does not say is no reason to refuse calls: the shard will be told when it is full.
-        let disk_low = free.is_ok_and(|free| free < self.start.plan.free_bytes_min);
-        self.control.observe(World { disk_low, backlog: self.start.pool.is_behind() });
-    }
-
-    /// Told to stop, for the first time or again.
-    fn stop(&mut self) {
-        let now = sys::mono();
-        match self.stage {
-            Stage::Open => {
-                tracing::info!(calls = self.control.calls(), drain = ?self.start.plan.drain, "draining");
-                self.endpoint.set_drain(Some(RETRY_AFTER));
-                self.control.drain();
-                self.stage = Stage::Draining(now + self.start.plan.drain);
-            }
-            Stage::Draining(_) => self.stage = Stage::Draining(now),
-            Stage::Closing | Stage::Parting(_) | Stage::Ending(_) => {}
-        }
-    }
-
-    /// Goes on with stopping as far as it can.
-    fn advance(&mut self) {
-        loop {
-            let stage = self.next_stage();
-            if stage == self.stage {
-                return;
-            }
-            self.stage = stage;
-        }
-    }
-
-    fn next_stage(&mut self) -> Stage {
-        let now = now();
-        let idle = self.control.calls() == 0;
-        match self.stage {
-            Stage::Draining(until) if idle || now.mono >= until => {
-                self.control.close_all(now);
-                self.settle();
-                Stage::Closing
-            }
-            Stage::Closing if idle => Stage::Parting(now.mono + BYE_WAIT_MAX),
-            Stage::Parting(until) if self.endpoint.dialogs() == 0 || now.mono >= until => {
-                self.start.shut_down();
-                Stage::Ending(self.start.shards.len())
-            }
-            same => same,
         }
     }
 }
@@ -292,7 +240,7 @@ fn peers(plans: &[PeerPlan]) -> Peers {
     Peers::new(each.collect())
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     let (mono, wall) = sys::clock::both();
     Now { mono, wall }
 }

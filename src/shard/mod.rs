@@ -28,7 +28,7 @@ use ports::Ports;
 pub use thread::{ShardThread, spawn};
 use window::Coverage;
 
-use crate::base::Mono;
+use crate::base::{Mono, ppm};
 use crate::limits::*;
 use crate::link::{CallId, Command, Event, Refusal, ShardEnd, ShardStats};
 use crate::media::Counters;
@@ -161,6 +161,9 @@ struct Core {
     past: Counters,
     stats_at: Mono,
     stats_told: ShardStats,
+    /// Processor time used, as last heard and as of the last report.
+    cpu: Duration,
+    cpu_told: Duration,
     stopping: bool,
     /// Turns so far, by which live calls take theirs.
     turns: u64,
@@ -206,6 +209,11 @@ impl<R: Ring> Shard<R> {
         !core.stopped()
     }
 
+    /// Takes note of the processor time that its thread has used since it began.
+    pub fn spent(&mut self, cpu: Duration) {
+        self.core.cpu = cpu;
+    }
+
     /// Tells the control core something once the loop has ended.
     fn say(&mut self, event: Event) {
         self.core.events.push(event);
@@ -247,6 +255,8 @@ impl Core {
             past: Counters::default(),
             stats_at: Mono(0),
             stats_told: ShardStats::default(),
+            cpu: Duration::ZERO,
+            cpu_told: Duration::ZERO,
             stopping: false,
             turns: 0,
             opening: false,
@@ -442,6 +452,10 @@ impl Core {
             }
         }
         if now >= self.stats_at {
+            // At the first report, too, an interval or more has passed.
+            let past = now.since(self.stats_at) + STATS_INTERVAL;
+            self.stats.busy_ppm = ppm(self.cpu.saturating_sub(self.cpu_told), past);
+            self.cpu_told = self.cpu;
             self.stats_at = now + STATS_INTERVAL;
             self.tell_stats(blocks);
         }

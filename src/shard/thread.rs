@@ -6,8 +6,8 @@ use std::thread::JoinHandle;
 use super::{Shard, ShardPlan};
 use crate::link::{Event, ShardEnd};
 use crate::ring::{Ring, RingPlan};
-use crate::sys::affinity;
 use crate::sys::memory::BlockPool;
+use crate::sys::{affinity, clock};
 
 /// A shard that runs.
 pub struct ShardThread {
@@ -57,7 +57,9 @@ where
         };
         let _ = told.send(Ok(ring.name()));
         let mut shard = Shard::new(plan, ring, blocks, link);
-        while shard.turn() {}
+        while shard.turn() {
+            shard.spent(clock::thread_cpu());
+        }
         shard.say(Event::Stopped);
     };
     let thread = std::thread::Builder::new().name(format!("shard-{}", plan.index)).spawn(run)?;

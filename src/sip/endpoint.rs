@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::builder::{Builder, Reply};
 use super::dialog::{self, Dialogs, Fired};
-use super::event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId};
+use super::event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId, Shut};
 use super::malformed::Malformed;
 use super::message::Message;
 use super::method::Method;
@@ -49,7 +49,7 @@ pub struct Endpoint {
     pub(super) dialogs: Dialogs,
     out: VecDeque<Action>,
     counters: Counters,
-    drain: Option<Duration>,
+    shut: Shut,
 }
 
 impl Endpoint {
@@ -65,7 +65,7 @@ impl Endpoint {
             dialogs,
             out,
             counters: Counters::default(),
-            drain: None,
+            shut: Shut::default(),
         }
     }
 
@@ -92,9 +92,9 @@ impl Endpoint {
             .min()
     }
 
-    /// While this is set, new INVITEs and OPTIONS are answered 503 with this Retry-After; dialogs go on.
-    pub fn set_drain(&mut self, retry_after: Option<Duration>) {
-        self.drain = retry_after;
+    /// What is answered 503 from now on; dialogs go on.
+    pub fn set_shut(&mut self, shut: Shut) {
+        self.shut = shut;
     }
 
     /// What Contact and Via show of a listener instead of its local address: a host, with a port if it differs. Dialogs that

@@ -232,6 +232,15 @@ impl Config {
     }
 }
 
+/// What is answered 503 with this Retry-After, before any dialog is made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Shut {
+    /// INVITEs outside of dialogs.
+    pub invites: Option<Duration>,
+    /// OPTIONS outside of dialogs.
+    pub options: Option<Duration>,
+}
+
 /// What went by unnoticed by the owner.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counters {
@@ -243,6 +252,8 @@ pub struct Counters {
     pub retransmissions: u64,
     /// Requests answered 503 because a table was full.
     pub overload: u64,
+    /// INVITEs answered 503 because the owner had shut the door.
+    pub turned_away: u64,
     /// Requests that arrived by more than one path (482).
     pub merged: u64,
     /// ACKs and responses that belong to nothing.

@@ -43,7 +43,7 @@ mod table;
 
 pub use builder::{Builder, Reply};
 pub use endpoint::Endpoint;
-pub use event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId};
+pub use event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId, Shut};
 pub use framer::{Frame, Framer};
 pub use header::Head;
 pub use malformed::{Malformed, Why};

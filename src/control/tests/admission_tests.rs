@@ -49,7 +49,7 @@ fn full_draining_or_without_room_new_calls_get_503_and_running_ones_go_on() {
     let low = world.invite(4);
     assert_eq!(world.answered(low), Some(503));
     world.control.observe(crate::control::World::default());
-    world.control.drain();
+    world.control.drain(true);
     let drained = world.invite(5);
     assert_eq!((world.answered(drained), world.control.calls()), (Some(503), 1));
     let held = world.reinvite(1, OFFER);

@@ -90,7 +90,7 @@ fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
     let message = Box::new(message("INVITE", OFFER, None));
     let (dialog, request) = (DialogId(1), RequestId(9));
     world.control.sip(SipEvent::Invite { dialog, request, message, from }, world.now());
-    world.control.wrapped(CallId(1), Err("vault sealed".to_owned()));
+    world.control.wrapped(CallId(1), Err("vault sealed".to_owned()), world.now());
     assert!(matches!(world.control.poll(), Some(Action::Wrap { .. })));
     world.settle();
     assert_eq!(world.answered(9), Some(503));

@@ -533,10 +533,12 @@ fn options_say_what_we_can_until_we_drain() {
         sent[0].allow().contains(&Method::Invite) && sent[0].lists("Accept", "application/rs-metadata+xml")
     );
     let (_, tag) = recorder.call();
-    recorder.endpoint.set_drain(Some(Duration::from_millis(9_500)));
+    let after = Some(Duration::from_millis(9_500));
+    recorder.endpoint.set_shut(Shut { invites: after, options: after });
     let (sent, _) = recorder.feed(&request("OPTIONS", "o2", 2, "", ""));
     assert_eq!((sent[0].code(), sent[0].header("Retry-After").as_deref()), (Some(503), Some("10")));
     assert_eq!(recorder.codes(&request("INVITE", "i2", 2, "", "")), [503]);
+    assert_eq!((recorder.endpoint.counters().turned_away, recorder.endpoint.dialogs()), (1, 1));
     assert_eq!(recorder.codes(&inside("BYE", 2, &tag)), [200]);
 }
 

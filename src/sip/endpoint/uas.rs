@@ -84,8 +84,9 @@ impl Endpoint {
     }
 
     fn on_invite(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
-        if let Some(after) = self.drain {
-            return self.refuse(now, request, Answer::unavailable("Draining", after));
+        if let Some(after) = self.shut.invites {
+            self.counters.turned_away += 1;
+            return self.answer(now, request, Answer::unavailable("Service Unavailable", after));
         }
         if self.dialogs.len() >= self.config.dialogs_max {
             self.counters.overload += 1;
@@ -182,8 +183,8 @@ impl Endpoint {
     /// RFC 3261 section 11.2: what an INVITE would be answered now.
     fn on_options(&mut self, now: Mono, request: RequestId) {
         self.counters.options += 1;
-        match self.drain {
-            Some(after) => self.answer(now, request, Answer::unavailable("Draining", after)),
+        match self.shut.options {
+            Some(after) => self.answer(now, request, Answer::unavailable("Service Unavailable", after)),
             None => self.answer(now, request, Answer::ok()),
         }
     }

@@ -253,7 +253,8 @@ fn a_session_has_our_name_beside_the_clients_in_everything_we_say() {
 fn draining_does_not_answer_503_inside_of_a_call() {
     let mut recorder = Recorder::new();
     let (_, tag, _) = call_with(&mut recorder, "");
-    recorder.endpoint.set_drain(Some(Duration::from_secs(5)));
+    let after = Some(Duration::from_secs(5));
+    recorder.endpoint.set_shut(Shut { invites: after, options: after });
     assert_eq!(recorder.codes(&inside("OPTIONS", 2, &tag)), [200]);
     assert_eq!(recorder.codes(&request("OPTIONS", "o", 1, "", "")), [503]);
 }
