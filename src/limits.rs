@@ -216,8 +216,26 @@ pub const XML_ELEMENTS_MAX: usize = 10_000;
 pub const XML_ATTRIBUTES_MAX: usize = 64;
 /// Longest text or attribute value that is modelled: ids of 200 and more characters are seen in the field.
 pub const XML_VALUE_BYTES_MAX: usize = 4096;
-/// Sessions, participants, streams and links that a recording's metadata holds, all revisions together.
-pub const METADATA_ENTRIES_MAX: usize = 4000;
+/// Namespace declarations in scope at once.
+pub const XML_NAMESPACES_MAX: usize = 64;
+/// Groups, sessions, participants, streams and associations of one metadata document that are modelled. A conference of 100 has 500.
+pub const METADATA_ENTRIES_MAX: usize = 1500;
+/// The same of a recording, all revisions together.
+pub const METADATA_RECORDS_MAX: usize = 2 * METADATA_ENTRIES_MAX;
+/// Changes of the metadata that a recording's history tells; further ones are only in the raw revisions.
+pub const METADATA_EVENTS_MAX: usize = 4096;
+/// Bytes of ids, addresses, names and times in a recording's history; beyond it nothing new is taken in.
+pub const METADATA_TEXT_BYTES_MAX: usize = 512 * 1024;
+/// Elements of extension data that a recording lists; further ones are only in the raw revisions.
+pub const EXTENSIONS_MAX: usize = 512;
+/// Bytes of them.
+pub const EXTENSION_BYTES_MAX: usize = 128 * 1024;
+/// Identifiers by which a recording's calls may be found elsewhere.
+pub const CORRELATIONS_MAX: usize = 128;
+/// Requests within the dialog whose header fields a manifest keeps; of further ones only the last.
+pub const KEPT_MESSAGES_MAX: usize = 64;
+/// Bytes of their header fields, all together.
+pub const KEPT_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// Metadata revisions kept per recording, raw; of further ones only the last is.
 pub const METADATA_REVISIONS_MAX: usize = 256;
 /// Bytes of raw metadata kept per recording.
@@ -229,7 +247,11 @@ const _: () = {
     assert!(FRAME_PLAIN_BYTES == 4080);
     assert!(
         MANIFEST_BYTES_MAX as usize
-            > 6 * METADATA_BYTES_MAX + 150 * INTERVALS_MAX + 300 * SEGMENTS_MAX as usize + (16 << 20)
+            > 6 * (METADATA_BYTES_MAX + METADATA_TEXT_BYTES_MAX)
+                + 512 * (METADATA_EVENTS_MAX + METADATA_RECORDS_MAX)
+                + 150 * INTERVALS_MAX
+                + 300 * SEGMENTS_MAX as usize
+                + (16 << 20)
     );
     assert!(BLOCK0_BYTES == FRAME_BYTES, "block 0 and a frame are both one disk block");
     assert!(

@@ -8,18 +8,12 @@ use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
 use crate::sip::{Message, Peer};
-use crate::siprec::{self, Bodies, Metadata, identify};
+use crate::siprec::{Bodies, Dossier, TrackIdentity, identify};
 
-/// Header fields that a manifest has members for, that only say how the message travelled, or that are secrets.
+/// Header fields that only say how a message travelled, or that are secrets.
 const NOT_KEPT: &[&str] = &[
     "via",
     "v",
-    "from",
-    "f",
-    "to",
-    "t",
-    "contact",
-    "m",
     "call-id",
     "i",
     "cseq",
@@ -30,17 +24,21 @@ const NOT_KEPT: &[&str] = &[
     "l",
     "content-type",
     "c",
-    "user-agent",
     "authorization",
     "proxy-authorization",
 ];
+/// Header fields of the INVITE that a manifest has members for.
+const MEMBERS: &[&str] = &["from", "f", "to", "t", "contact", "m", "user-agent"];
 
 /// See the module.
 pub(super) struct Book {
     manifest: Manifest,
-    metadata: Metadata,
+    dossier: Dossier,
     intervals: Intervals,
     metadata_bytes: usize,
+    message_bytes: usize,
+    /// The INVITE has been taken in.
+    begun: bool,
 }
 
 impl Book {
@@ -48,7 +46,14 @@ impl Book {
     pub fn new(recording: RecordingId, tenant: &str, started: Wall, invite: &Message, from: Peer) -> Book {
         let mut manifest = Manifest::new(recording, tenant, started);
         manifest.sip = sip_part(invite, from);
-        Book { manifest, metadata: Metadata::default(), intervals: Intervals::default(), metadata_bytes: 0 }
+        Book {
+            manifest,
+            dossier: Dossier::default(),
+            intervals: Intervals::default(),
+            metadata_bytes: 0,
+            message_bytes: 0,
+            begun: false,
+        }
     }
 
     /// The recording.
@@ -61,26 +66,56 @@ impl Book {
         self.manifest.started = at.to_rfc3339();
     }
 
-    /// Takes in the metadata of a message, if it has any. True if there is something new.
+    /// Takes in a message: the INVITE first, then those within the dialog. True if its metadata is new.
     pub fn revision(&mut self, at: Wall, message: &Message) -> bool {
         let content_type = message.content_type();
-        let bodies = Bodies::of(content_type.as_deref(), message.body());
-        let first = self.manifest.metadata.is_empty() && self.metadata.flags.is_empty();
-        let Some(raw) = bodies.metadata else {
-            if first {
-                self.metadata.absorb(&Metadata::missing());
-            }
-            return first;
+        let mut bodies = Bodies::of(content_type.as_deref(), message.body());
+        let time = at.to_rfc3339();
+        let raw = bodies.metadata;
+        let flags = if self.begun {
+            self.message(&time, message);
+            // Some clients repeat a document with every refresh.
+            bodies.metadata = raw.filter(|raw| !self.repeated(raw));
+            self.dossier.message(&time, message, &bodies)
+        } else {
+            self.dossier.invite(&time, message, &bodies)
         };
-        let repeated = self.manifest.metadata.last().is_some_and(|last| last.bytes().as_deref() == Some(raw));
-        if repeated {
-            return false;
-        }
-        let read = Metadata::read(raw);
-        let flags = read.flags.iter().map(|flag| flag.name().to_owned()).collect();
-        self.metadata.absorb(&read);
+        let first = !std::mem::replace(&mut self.begun, true);
+        let Some(raw) = bodies.metadata else { return first };
+        let flags = flags.iter().map(|flag| flag.name().to_owned()).collect();
         self.keep(MetadataRevision::new(at, message.method().as_str(), raw, flags), raw.len());
         true
+    }
+
+    fn repeated(&self, raw: &[u8]) -> bool {
+        self.manifest.metadata.last().is_some_and(|last| last.repeats(raw))
+    }
+
+    /// Keeps the header fields of a message within the dialog. Beyond the limits it takes the place of the last one.
+    fn message(&mut self, at: &str, message: &Message) {
+        let headers = kept_fields(message, NOT_KEPT);
+        let size = |headers: &[HeaderField]| -> usize {
+            headers.iter().map(|field| field.name.len() + field.value.reveal().len()).sum()
+        };
+        let (bytes, method) = (size(&headers), message.method().as_str());
+        let messages = &mut self.manifest.sip.messages;
+        if let Some(last) =
+            messages.last_mut().filter(|last| last.method == method && last.headers == headers)
+        {
+            last.last = Some(at.to_owned());
+            last.count += 1;
+            return;
+        }
+        let full = messages.len() >= KEPT_MESSAGES_MAX || self.message_bytes + bytes > KEPT_MESSAGE_BYTES_MAX;
+        if full && let Some(dropped) = messages.pop() {
+            self.message_bytes -= size(&dropped.headers).min(self.message_bytes);
+            self.note(
+                "there were more requests than are kept: some between the first and the last are missing",
+            );
+        }
+        self.message_bytes += bytes;
+        let (at, method) = (at.to_owned(), method.to_owned());
+        self.manifest.sip.messages.push(SipMessage { at, last: None, count: 1, method, headers });
     }
 
     /// Keeps a revision raw. Beyond the limits it takes the place of the last one, so that the newest is always there.
@@ -141,72 +176,38 @@ impl Book {
 
     fn assemble(&self, terms: &Terms) -> Manifest {
         Manifest {
-            siprec: self.siprec_part(),
-            participants: self.participants(),
+            siprec: SiprecPart::from(&self.dossier),
+            participants: self.dossier.participants(),
             tracks: self.tracks(terms),
             intervals: self.intervals.as_slice().to_vec(),
             ..self.manifest.clone()
         }
     }
 
-    fn siprec_part(&self) -> SiprecPart {
-        let sessions = &self.metadata.sessions;
-        SiprecPart {
-            sessions: sessions.iter().map(|session| session.id.clone()).collect(),
-            sip_session_ids: sessions.iter().flat_map(|session| session.sip_session_ids.clone()).collect(),
-            groups: self.metadata.groups.iter().map(|group| group.id.clone()).collect(),
-        }
-    }
-
-    /// One entry per id; those without one stay apart.
-    fn participants(&self) -> Vec<Participant> {
-        let mut people: Vec<Participant> = Vec::new();
-        for said in &self.metadata.participants {
-            let known = people.iter().position(|p| !said.id.is_empty() && p.id == said.id);
-            let at = known.unwrap_or_else(|| {
-                people.push(Participant { id: said.id.clone(), ..Participant::default() });
-                people.len() - 1
-            });
-            for name in &said.names {
-                add(&mut people[at].aors, name.aor.as_ref());
-                add(&mut people[at].names, name.name.as_ref());
-            }
-        }
-        for said in &self.metadata.presences {
-            if let Some(who) = people.iter_mut().find(|who| who.id == said.participant) {
-                who.presence.push(Presence {
-                    session: said.session.clone(),
-                    from: said.from.clone(),
-                    until: said.until.clone(),
-                });
-            }
-        }
-        people
-    }
-
     fn tracks(&self, terms: &Terms) -> Vec<Track> {
-        let identities = identify(&self.metadata, &terms.lines());
-        let one =
-            |((channel, track), identity): ((usize, &super::offer::Track), siprec::TrackIdentity)| Track {
+        let history = self.dossier.history();
+        let identities = identify(history, &terms.lines());
+        let one = |((channel, track), identity): ((usize, &super::offer::Track), TrackIdentity)| {
+            let mut participants: Vec<String> = Vec::new();
+            for speaker in &identity.speakers {
+                let id = &history.participants[speaker.participant as usize].id;
+                if !participants.contains(id) {
+                    participants.push(id.clone());
+                }
+            }
+            Track {
                 channel: channel as u16,
                 label: track.label.clone(),
                 stream: identity.stream,
-                participants: identity
-                    .senders
-                    .iter()
-                    .map(|at| self.metadata.participants[*at].id.clone())
-                    .collect(),
+                join: identity.join,
+                participants,
+                speakers: identity.speakers,
                 codecs: codecs(&track.plan.payloads),
                 port: track.port.unwrap_or(0),
                 ..Track::default()
-            };
+            }
+        };
         terms.tracks.iter().enumerate().zip(identities).map(one).collect()
-    }
-}
-
-fn add(to: &mut Vec<Redacted<String>>, one: Option<&Redacted<String>>) {
-    if let Some(one) = one.filter(|one| !to.contains(one)) {
-        to.push(one.clone());
     }
 }
 
@@ -228,15 +229,6 @@ fn codecs(payloads: &[(u8, Payload)]) -> Vec<String> {
 
 fn sip_part(invite: &Message, from: Peer) -> SipPart {
     let text = |name: &str| invite.header(name).map(|value| value.into_owned());
-    let mut room = KEPT_HEADER_BYTES_MAX;
-    let kept = invite.fields().filter(|(name, _)| !NOT_KEPT.contains(&name.to_ascii_lowercase().as_str()));
-    let headers = kept
-        .take(KEPT_HEADERS_MAX)
-        .map_while(|(name, value)| {
-            room = room.checked_sub(name.len() + value.len())?;
-            Some(HeaderField { name: name.into_owned(), value: Redacted::new(value.into_owned()) })
-        })
-        .collect();
     SipPart {
         call_id: invite.call_id().to_owned(),
         from: Redacted::new(text("From").unwrap_or_default()),
@@ -247,6 +239,19 @@ fn sip_part(invite: &Message, from: Peer) -> SipPart {
         transport: from.transport.as_str().to_ascii_lowercase(),
         peer: from.remote.to_string(),
         user_agent: text("User-Agent"),
-        headers,
+        headers: kept_fields(invite, &[NOT_KEPT, MEMBERS].concat()),
+        messages: Vec::new(),
     }
+}
+
+/// The header fields of a message but for those named.
+fn kept_fields(message: &Message, without: &[&str]) -> Vec<HeaderField> {
+    let mut room = KEPT_HEADER_BYTES_MAX;
+    let kept = message.fields().filter(|(name, _)| !without.contains(&name.to_ascii_lowercase().as_str()));
+    kept.take(KEPT_HEADERS_MAX)
+        .map_while(|(name, value)| {
+            room = room.checked_sub(name.len() + value.len())?;
+            Some(HeaderField { name: name.into_owned(), value: Redacted::new(value.into_owned()) })
+        })
+        .collect()
 }

@@ -10,6 +10,10 @@ use crate::base::{RecordingId, Redacted, SegmentNumber, Wall};
 use crate::limits::SEGMENTS_MAX;
 use crate::link::{Anchor, SegmentReport, TrackReport};
 use crate::media::{Counters, Interval, SAMPLE_RATE, SampleFormat};
+use crate::siprec::{Join, Speaker};
+
+pub use super::manifest_siprec::{Participant, Presence, SipMessage, SiprecPart};
+use super::manifest_siprec::{conceal_participant, conceal_track, hide};
 
 /// The version of the manifest that this code writes, and the only one that it reads.
 pub const VERSION: u32 = 1;
@@ -109,6 +113,9 @@ pub struct SipPart {
     pub user_agent: Option<String>,
     /// Further header fields of the INVITE that are kept.
     pub headers: Vec<HeaderField>,
+    /// What came later in the dialog.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<SipMessage>,
 }
 
 /// A SIP header field.
@@ -118,46 +125,6 @@ pub struct HeaderField {
     pub name: String,
     /// Value, as sent.
     pub value: Redacted<String>,
-}
-
-/// Identifiers from the metadata (RFC 7865), base64 of a UUID each, as sent.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SiprecPart {
-    /// Communication sessions (RFC 7865 section 6.3).
-    pub sessions: Vec<String>,
-    /// `sipSessionID` of those (RFC 7989).
-    pub sip_session_ids: Vec<String>,
-    /// Communication session groups (RFC 7865 section 6.2).
-    pub groups: Vec<String>,
-}
-
-/// A participant (RFC 7865 section 6.5).
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Participant {
-    /// `participant_id`.
-    pub id: String,
-    /// Addresses of record.
-    pub aors: Vec<Redacted<String>>,
-    /// Names, as displayed.
-    pub names: Vec<Redacted<String>>,
-    /// When it came and went, per communication session.
-    pub presence: Vec<Presence>,
-}
-
-/// A participant's time in a communication session.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Presence {
-    /// `session_id`.
-    pub session: String,
-    /// `associate-time`, as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// `disassociate-time`, as sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<String>,
 }
 
 /// A track: one audio m-line, one channel.
@@ -172,8 +139,14 @@ pub struct Track {
     /// `stream_id` of the metadata (RFC 7865 section 6.4).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stream: Option<String>,
-    /// The participants who speak on it, by id.
+    /// How the stream was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<Join>,
+    /// The participants who speak or spoke on it, by id.
     pub participants: Vec<String>,
+    /// The same by their places in the list of participants, with the time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub speakers: Vec<Speaker>,
     /// Codecs agreed, by their names in SDP: `PCMU`.
     pub codecs: Vec<String>,
     /// Our RTP port.
@@ -223,6 +196,12 @@ impl MetadataRevision {
         };
         let method = method.to_owned();
         MetadataRevision { at: at.to_rfc3339(), method, body: Redacted::new(text), base64, flags }
+    }
+
+    /// Whether `body` is this revision once more.
+    pub fn repeats(&self, body: &[u8]) -> bool {
+        let text = self.body.reveal();
+        if self.base64 { BASE64.encode(body) == *text } else { text.as_bytes() == body }
     }
 
     /// The body, byte for byte; `None` if the manifest's base64 is none.
@@ -363,7 +342,6 @@ impl Manifest {
 impl Manifest {
     /// The same without personal data, to be shown to someone who has no need of it.
     pub fn concealed(mut self) -> Manifest {
-        let hide = |value: &mut Redacted<String>| *value = Redacted::new("[redacted]".to_owned());
         // Every member is named, so that a new one can't be forgotten here.
         let SipPart {
             call_id,
@@ -376,13 +354,15 @@ impl Manifest {
             peer,
             user_agent,
             headers,
+            messages,
         } = &mut self.sip;
         let _open = (call_id, remote_tag, local_tag, transport, peer, user_agent);
         [from, to].into_iter().chain(contact).for_each(hide);
-        headers.iter_mut().for_each(|header| hide(&mut header.value));
-        for Participant { id: _, aors, names, presence: _ } in &mut self.participants {
-            aors.iter_mut().chain(names).for_each(hide);
-        }
+        let later = messages.iter_mut().flat_map(|message| &mut message.headers);
+        headers.iter_mut().chain(later).for_each(|header| hide(&mut header.value));
+        self.participants.iter_mut().for_each(conceal_participant);
+        self.tracks.iter_mut().for_each(conceal_track);
+        self.siprec.conceal();
         self.metadata.iter_mut().for_each(|revision| hide(&mut revision.body));
         self
     }
@@ -411,6 +391,8 @@ mod tests {
 
     use super::*;
     use crate::media::{Cause, Fate};
+    use crate::sip::Message;
+    use crate::siprec::{Bodies, Dossier};
 
     fn example() -> Manifest {
         let mut manifest = Manifest::new(
@@ -450,8 +432,27 @@ mod tests {
         let participant =
             Participant { aors: vec![private()], names: vec![private()], ..Participant::default() };
         manifest.participants = vec![participant];
-        // Debug hides by type, so it knows every place.
-        let places = format!("{manifest:?}").matches("[redacted]").count();
+        let mut dossier = Dossier::default();
+        let document = "<recording><participant id='15551234567'><nameID aor='private'><name>private</name></nameID></participant>\
+             <stream id='sip:private@h'/><participantstreamassoc id='15551234567'><send>sip:private@h</send></participantstreamassoc>\
+             <ucid x='private'>private</ucid></recording>";
+        let text = format!(
+            "INVITE sip:r@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:r@h>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\n\
+             Content-Type: application/rs-metadata\r\nContent-Length: {}\r\n\r\n{document}",
+            document.len()
+        );
+        let invite = Message::parse_datagram(text.as_bytes()).unwrap();
+        dossier.invite("t", &invite, &Bodies::of(Some("application/rs-metadata"), invite.body()));
+        manifest.siprec = SiprecPart::from(&dossier);
+        manifest.participants.extend(dossier.participants());
+        let headers = vec![HeaderField { name: "X-User".into(), value: private() }];
+        manifest.sip.messages = vec![SipMessage { headers, ..SipMessage::default() }];
+        // Debug hides by type, so it knows every place but ids, which are hidden if they are somebody's number or address.
+        let ids = manifest.to_json();
+        let ids = String::from_utf8(ids).unwrap();
+        let ids = ids.matches("\"15551234567\"").count() + ids.matches("\"sip:private@h\"").count();
+        assert!(ids >= 4, "{ids}");
+        let places = format!("{manifest:?}").matches("[redacted]").count() + ids;
         let json = String::from_utf8(manifest.concealed().to_json()).unwrap();
         assert_eq!(json.matches("[redacted]").count(), places);
         assert!(!json.contains("private") && !json.contains("15551234567"), "{json}");

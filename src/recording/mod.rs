@@ -4,6 +4,7 @@
 
 pub mod layout;
 pub mod manifest;
+mod manifest_siprec;
 pub mod wav;
 
 pub use manifest::Manifest;

@@ -1,6 +1,6 @@
 //! Finding the offer and the metadata in a body: multipart in any order, one alone, mislabelled or not labelled at all.
 
-use super::metadata::looks_like_metadata;
+use super::read::looks_like_metadata;
 use crate::sip::multipart;
 
 /// Multipart within multipart is followed this deep.

@@ -1,12 +1,13 @@
-//! Who is on which track: label first, then stream id, then position (ids and labels are used as clients please).
+//! Who is on which track: label first, then stream id, then position (ids and labels are used as clients please: interop 21, 31).
 
 use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Metadata;
+use super::History;
+use super::records::StreamRecord;
 
-/// How a track found its stream.
+/// How a track found its stream, or a speaker his track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Join {
@@ -16,6 +17,24 @@ pub enum Join {
     StreamId,
     /// The stream stands where the m-line stands. A guess, and marked as one.
     Position,
+    /// The participant is told to send the stream.
+    Association,
+}
+
+/// Someone who sends a track's stream, and from when to when.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Speaker {
+    /// Index into the participants.
+    pub participant: u32,
+    /// Id of the stream.
+    pub stream: String,
+    /// [`Join::Association`], or [`Join::Position`] where no association was ever told: then the order is a guess.
+    pub by: Join,
+    /// Arrival of the document that told, RFC 3339.
+    pub since: String,
+    /// The same for its end; while it lasts, nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 /// A track's place in the metadata.
@@ -23,91 +42,136 @@ pub enum Join {
 pub struct TrackIdentity {
     /// How its stream was found; `None` if it was not.
     pub join: Option<Join>,
-    /// Id of its stream.
+    /// Id of its stream: of the last one, where the id has changed.
     pub stream: Option<String>,
-    /// Indices into [`Metadata::participants`] of those who send it: several in a mixed stream.
-    pub senders: Vec<usize>,
+    /// Those who send it or have sent it, in order: several at once in a mixed stream.
+    pub speakers: Vec<Speaker>,
 }
 
 /// Finds the stream and the senders of each track. `lines` gives, per track, the index of its m-line and its label.
-pub fn identify(metadata: &Metadata, lines: &[(usize, Option<&str>)]) -> Vec<TrackIdentity> {
-    lines.iter().map(|(line, label)| one(metadata, *line, *label)).collect()
+pub fn identify(history: &History, lines: &[(usize, Option<&str>)]) -> Vec<TrackIdentity> {
+    let mut found: Vec<TrackIdentity> =
+        lines.iter().map(|(line, label)| one(history, *line, label.map(str::trim))).collect();
+    by_order(history, &mut found);
+    found
 }
 
-fn one(metadata: &Metadata, line: usize, label: Option<&str>) -> TrackIdentity {
-    let Some((join, index)) = stream_of(metadata, line, label) else { return TrackIdentity::default() };
-    let id = metadata.streams[index].id.clone();
-    let sending: HashSet<&str> = metadata
-        .links
-        .iter()
-        .filter(|link| link.sends.contains(&id))
-        .map(|link| link.participant.as_str())
-        .collect();
-    let people = metadata.participants.iter().enumerate();
-    let senders = people.filter(|(_, who)| sending.contains(who.id.as_str())).map(|(at, _)| at);
-    TrackIdentity { join: Some(join), senders: senders.collect(), stream: Some(id) }
-}
-
-fn stream_of(metadata: &Metadata, line: usize, label: Option<&str>) -> Option<(Join, usize)> {
-    let streams = &metadata.streams;
-    // Later documents come later in the history: the last word on a label counts.
-    let by_label = || streams.iter().rposition(|s| s.label.as_deref().map(str::trim) == label);
-    let by_id = || streams.iter().rposition(|s| Some(s.id.as_str()) == label);
-    // Only where labels can't contradict.
-    let by_position = || streams.get(line).filter(|s| s.label.is_none() || label.is_none()).map(|_| line);
-    let labelled = label.and_then(|_| {
-        by_label().map(|at| (Join::Label, at)).or_else(|| by_id().map(|at| (Join::StreamId, at)))
+fn one(history: &History, line: usize, label: Option<&str>) -> TrackIdentity {
+    let Some((join, streams)) = streams_of(history, line, label) else { return TrackIdentity::default() };
+    let ids: HashSet<&str> = streams.iter().map(|stream| stream.id.as_str()).collect();
+    let sent = history.links.iter().filter(|link| link.sends && ids.contains(link.stream.as_str()));
+    let speakers = sent.map(|link| Speaker {
+        participant: link.participant,
+        stream: link.stream.clone(),
+        by: Join::Association,
+        since: link.span.since.clone(),
+        until: link.span.until.clone(),
     });
-    labelled.or_else(|| by_position().map(|at| (Join::Position, at)))
+    let last = streams.last().map(|stream| stream.id.clone());
+    TrackIdentity { join: Some(join), speakers: speakers.collect(), stream: last }
+}
+
+/// The records of a track's stream: several, where its id has changed under the same label.
+fn streams_of<'a>(
+    history: &'a History,
+    line: usize,
+    label: Option<&str>,
+) -> Option<(Join, Vec<&'a StreamRecord>)> {
+    let streams = &history.streams;
+    let all = |is: &dyn Fn(&StreamRecord) -> bool| {
+        // Those that have ended come first: the last word counts.
+        let ended = streams.iter().filter(|s| !s.span.is_open() && is(s));
+        ended.chain(streams.iter().filter(|s| s.span.is_open() && is(s))).collect::<Vec<_>>()
+    };
+    let told = |stream: &StreamRecord| stream.label.as_deref().map(str::trim) == label;
+    // Only where labels can't contradict.
+    let here = |stream: &StreamRecord| {
+        stream.position as usize == line && (stream.label.is_none() || label.is_none())
+    };
+    let labelled = label.and_then(|label| {
+        let by_label = Some((Join::Label, all(&told))).filter(|(_, found)| !found.is_empty());
+        let by_id = || Some((Join::StreamId, all(&|stream| stream.id == label)));
+        by_label.or_else(by_id).filter(|(_, found)| !found.is_empty())
+    });
+    labelled.or_else(|| all(&here).pop().map(|stream| (Join::Position, vec![stream])))
+}
+
+/// Where no association was ever told and there are as many participants as tracks, their order is all there is.
+fn by_order(history: &History, tracks: &mut [TrackIdentity]) {
+    let told = history.links.iter().any(|link| link.sends);
+    if told || history.participants.len() != tracks.len() {
+        return;
+    }
+    for (place, (track, who)) in tracks.iter_mut().zip(&history.participants).enumerate() {
+        track.speakers.push(Speaker {
+            participant: place as u32,
+            stream: track.stream.clone().unwrap_or_default(),
+            by: Join::Position,
+            since: who.span.since.clone(),
+            until: who.span.until.clone(),
+        });
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Metadata, Participant, Stream, StreamLink};
+    use super::super::Metadata;
     use super::*;
 
-    fn stream(id: &str, label: Option<&str>) -> Stream {
-        Stream { id: id.to_owned(), session: None, label: label.map(str::to_owned) }
+    /// Alice sends s1, Bob s2.
+    fn history(streams: &str) -> History {
+        let mut history = History::default();
+        let text = format!(
+            "<recording><participant id='alice'/><participant id='bob'/>{streams}\
+             <participantstreamassoc id='alice'><send>s1</send><recv>s2</recv></participantstreamassoc>\
+             <participantstreamassoc id='bob'><send>s2</send><recv>s1</recv></participantstreamassoc></recording>"
+        );
+        history.apply(&Metadata::read(text.as_bytes()), "t1", false);
+        history
     }
 
-    fn people(streams: Vec<Stream>) -> Metadata {
-        let participants = ["alice", "bob"].map(|id| Participant { id: id.to_owned(), names: Vec::new() });
-        let link = |who: &str, sends: &str, receives: &str| StreamLink {
-            participant: who.to_owned(),
-            sends: vec![sends.to_owned()],
-            receives: vec![receives.to_owned()],
-        };
-        Metadata {
-            participants: participants.into(),
-            links: vec![link("alice", "s1", "s2"), link("bob", "s2", "s1")],
-            streams,
-            ..Metadata::default()
-        }
+    fn speakers(track: &TrackIdentity) -> Vec<u32> {
+        track.speakers.iter().map(|speaker| speaker.participant).collect()
     }
 
     #[test]
     fn the_label_counts_before_id_and_position() {
-        let metadata = people(vec![stream("s1", Some("20")), stream("s2", Some("10"))]);
-        let found = identify(&metadata, &[(0, Some("10")), (1, Some("20"))]);
-        assert_eq!(found[0].senders, [1]);
-        assert_eq!(found[1].senders, [0]);
-        assert!(found.iter().all(|t| t.join == Some(Join::Label)));
+        let history =
+            history("<stream id='s1'><label>20</label></stream><stream id='s2'><label> 10 </label></stream>");
+        let found = identify(&history, &[(0, Some("10")), (1, Some("20"))]);
+        assert_eq!((speakers(&found[0]), speakers(&found[1])), (vec![1], vec![0]));
+        assert!(found.iter().all(|track| track.join == Some(Join::Label)));
     }
 
     #[test]
     fn without_matching_labels_the_id_and_then_the_position_counts() {
-        let metadata = people(vec![stream("s1", None), stream("s2", None)]);
-        let found = identify(&metadata, &[(0, Some("s2")), (1, Some("other")), (2, None)]);
-        assert_eq!((found[0].join, found[0].senders.as_slice()), (Some(Join::StreamId), &[1][..]));
-        assert_eq!((found[1].join, found[1].senders.as_slice()), (Some(Join::Position), &[1][..]));
+        let history = history("<stream id='s1'/><stream id='s2'/>");
+        let found = identify(&history, &[(0, Some("s2")), (1, Some("other")), (2, None)]);
+        assert_eq!((found[0].join, speakers(&found[0])), (Some(Join::StreamId), vec![1]));
+        assert_eq!((found[1].join, speakers(&found[1])), (Some(Join::Position), vec![1]));
         assert_eq!(found[2], TrackIdentity::default());
     }
 
     #[test]
-    fn a_mixed_stream_has_all_its_senders_and_contradicting_labels_have_none() {
-        let mut metadata = people(vec![stream("s1", Some("1"))]);
-        metadata.links[1].sends = vec!["s1".to_owned()];
-        assert_eq!(identify(&metadata, &[(0, Some("1"))])[0].senders, [0, 1]);
-        assert_eq!(identify(&metadata, &[(0, Some("2"))])[0], TrackIdentity::default());
+    fn a_stream_whose_id_changes_keeps_its_track_and_contradicting_labels_have_none() {
+        let mut history =
+            history("<stream id='s1'><label>1</label></stream><stream id='s2'><label>2</label></stream>");
+        let next = "<recording><datamode>partial</datamode><stream id='s9'><label>1</label></stream><participant id='carol'/>\
+                    <participantstreamassoc id='carol'><send>s9</send></participantstreamassoc></recording>";
+        history.apply(&Metadata::read(next.as_bytes()), "t2", false);
+        let found = identify(&history, &[(0, Some("1")), (1, Some("3"))]);
+        assert_eq!((speakers(&found[0]), found[0].stream.as_deref()), (vec![0, 2], Some("s9")));
+        assert_eq!(found[0].speakers[0].until.as_deref(), Some("t2"), "the old id has ended");
+        assert_eq!(found[1], TrackIdentity::default());
+    }
+
+    #[test]
+    fn where_no_association_is_told_as_many_people_as_tracks_are_taken_in_order_and_marked() {
+        let mut history = History::default();
+        let text = "<recording><participant id='a'/><participant id='b'/></recording>";
+        history.apply(&Metadata::read(text.as_bytes()), "t1", false);
+        let found = identify(&history, &[(0, Some("1")), (1, Some("2"))]);
+        assert_eq!((speakers(&found[1]), found[1].speakers[0].by), (vec![1], Join::Position));
+        assert!(identify(&history, &[(0, None)])[0].speakers.is_empty(), "two people on one track: no guess");
     }
 }

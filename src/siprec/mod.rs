@@ -1,19 +1,39 @@
-//! SIPREC (RFC 7866) and its metadata (RFC 7865), as clients really send it.
+//! SIPREC (RFC 7866) and its metadata (RFC 7865), as clients really send it. `manual::interop` lists what that is.
 //!
 //! Metadata never decides whether a call is recorded: [`Metadata::read`] can't fail, it flags. The raw bytes are kept by the caller.
-//! Leaves out vendors' extension data, which stays in the raw bytes, and requests from us to the client (RFC 7866 section 8.4).
+//! A [`Dossier`] collects what all messages of a recording session tell; [`History`] is its model of state and history.
+//! Leaves out requests from us to the client (RFC 7866 section 8.4).
 
+mod aor;
 mod body;
+mod correlation;
+mod dossier;
+mod extension;
+mod headers;
+mod history;
 mod join;
 mod metadata;
+mod read;
+mod records;
+mod role;
 mod sign;
+mod vendor;
 mod write;
 mod xml;
 
+pub use aor::is_personal;
 pub use body::Bodies;
-pub use join::{Join, TrackIdentity, identify};
+pub use correlation::Correlation;
+pub use dossier::Dossier;
+pub use extension::{Extension, Known, KnownKind};
+pub use history::History;
+pub use join::{Join, Speaker, TrackIdentity, identify};
 pub use metadata::{
-    CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Presence, Stream, StreamLink,
+    CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Presence, SessionTimes, Stream,
+    StreamLink, Times,
 };
+pub use records::*;
+pub use role::{Role, RoleOf};
 pub use sign::{Sign, is_one_leg};
+pub use vendor::{Vendor, VendorSign};
 pub use write::write;

@@ -1,10 +1,13 @@
 //! Is this INVITE a recording session? Clients show it in different ways, and many not in that of RFC 7866 section 6.1.
 
-use super::{Bodies, metadata::looks_like_metadata};
+use serde::{Deserialize, Serialize};
+
+use super::{Bodies, read::looks_like_metadata};
 use crate::sip::Message;
 
 /// By what a recording session was recognised.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sign {
     /// Option tag `siprec` in Require (or, with some, only in Supported).
     OptionTag,

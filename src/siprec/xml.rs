@@ -1,19 +1,26 @@
 //! A bounded tree of local names, attributes and text out of any bytes at all.
 //!
-//! Namespaces are ignored (clients use several, or none), entities are never expanded but for the predefined five and character
-//! references, and reading goes on as far as it can: what was understood before an error is kept.
+//! Names are compared without namespaces (clients use several, or none), which are kept for telling extension data. Entities are
+//! never expanded but for the predefined five and character references, and reading goes on as far as it can: what was
+//! understood before an error is kept.
+
+use std::rc::Rc;
 
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
-use crate::limits::{XML_ATTRIBUTES_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX, XML_VALUE_BYTES_MAX};
+use crate::limits::*;
 
 /// An element.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub(super) struct Element {
     /// Its name without prefix.
     pub name: String,
-    /// Its attributes, names without prefix.
+    /// Its prefix, which may be declared nowhere; empty if it has none.
+    pub prefix: String,
+    /// The namespace of its name, if it has one that is declared.
+    pub namespace: Option<Rc<str>>,
+    /// Its attributes, names without prefix; namespace declarations are none.
     pub attributes: Vec<(String, String)>,
     /// Its own text, trimmed.
     pub text: String,
@@ -102,10 +109,19 @@ pub(super) fn root_name(raw: &[u8]) -> Option<String> {
     }
 }
 
+/// A namespace declaration in scope.
+struct Declared {
+    /// How many elements were open around the one that declares it.
+    depth: usize,
+    prefix: String,
+    uri: Rc<str>,
+}
+
 #[derive(Default)]
 struct Tree {
     document: Document,
     open: Vec<Element>,
+    declared: Vec<Declared>,
     /// Elements open below the deepest that is kept.
     skipped: usize,
     elements: usize,
@@ -120,9 +136,22 @@ impl Tree {
             self.skipped += 1;
             return;
         }
-        let name = start.local_name().into_inner().to_owned();
         let attributes = self.attributes(start);
-        self.open.push(Element { name, attributes, ..Element::default() });
+        let (name, prefix) = start.name().decompose();
+        let prefix = prefix.map(|prefix| prefix.into_inner().to_owned()).unwrap_or_default();
+        let namespace = self.declared.iter().rev().find(|known| known.prefix == prefix);
+        // xmlns="" takes the default namespace back.
+        let namespace = namespace.map(|known| known.uri.clone()).filter(|uri| !uri.is_empty());
+        let name = name.into_inner().to_owned();
+        self.open.push(Element { name, prefix, namespace, attributes, ..Element::default() });
+    }
+
+    fn declare(&mut self, prefix: &str, uri: &str) {
+        if self.declared.len() == XML_NAMESPACES_MAX {
+            self.document.cut = true;
+            return;
+        }
+        self.declared.push(Declared { depth: self.open.len(), prefix: prefix.to_owned(), uri: uri.into() });
     }
 
     fn attributes(&mut self, start: &BytesStart<'_>) -> Vec<(String, String)> {
@@ -137,13 +166,18 @@ impl Tree {
                 self.document.malformed = true;
                 continue;
             };
-            let name = attribute.key.local_name().into_inner().to_owned();
+            let (name, prefix) = attribute.key.decompose();
+            let (name, prefix) = (name.into_inner(), prefix.map(|prefix| prefix.into_inner()));
             // An entity nobody declared: the text stays as it is.
             let value = match quick_xml::escape::unescape(&attribute.value) {
                 Ok(value) => self.within(&value).to_owned(),
                 Err(_) => self.within(&attribute.value).to_owned(),
             };
-            read.push((name, value));
+            match prefix {
+                Some("xmlns") => self.declare(name, &value),
+                None if name == "xmlns" => self.declare("", &value),
+                _ => read.push((name.to_owned(), value)),
+            }
         }
         read
     }
@@ -181,6 +215,8 @@ impl Tree {
             return;
         }
         let Some(mut element) = self.open.pop() else { return };
+        let depth = self.open.len();
+        self.declared.truncate(self.declared.partition_point(|known| known.depth < depth));
         element.text = element.text.trim().to_owned();
         match self.open.last_mut() {
             Some(parent) => parent.children.push(element),
@@ -222,6 +258,19 @@ mod tests {
     }
 
     #[test]
+    fn namespaces_are_known_in_their_scope_and_undeclared_prefixes_are_kept() {
+        let read = read(b"<a xmlns='u' xmlns:p='v' id='1'><p:b xmlns=''><c/></p:b><q:d/><e xmlns:p='w'><p:f/></e><p:g/></a>");
+        let root = read.root.unwrap();
+        assert_eq!(root.attributes, [("id".to_owned(), "1".to_owned())], "declarations are no attributes");
+        let space = |element: &Element| element.namespace.as_deref().map(str::to_owned);
+        assert_eq!(space(&root).as_deref(), Some("u"));
+        let [b, d, e, g] = &root.children[..] else { panic!("{:?}", root.children) };
+        assert_eq!((space(b).as_deref(), space(&b.children[0])), (Some("v"), None));
+        assert_eq!((space(d), d.prefix.as_str()), (None, "q"));
+        assert_eq!((space(&e.children[0]).as_deref(), space(g).as_deref()), (Some("w"), Some("v")));
+    }
+
+    #[test]
     fn what_stands_before_an_error_is_kept() {
         for damaged in ["<a><b>1</b><c>2", "<a><b>1</b><c></a>", "<a><b>1</b><", "<a><b>1</b></a><z/>"] {
             let read = read(damaged.as_bytes());
@@ -243,6 +292,8 @@ mod tests {
         assert!(wide.cut && wide.root.unwrap().children.len() < XML_ELEMENTS_MAX);
         let long = read(format!("<a b='{0}'>{0}</a>", "é".repeat(400_000)).as_bytes());
         assert!(long.cut && long.root.unwrap().text.len() <= XML_VALUE_BYTES_MAX);
+        let spaces: String = (0..500).map(|n| format!("<a xmlns:p{n}='u'>")).collect();
+        assert!(read(spaces.as_bytes()).cut);
         let many: String = (0..50_000).map(|n| format!(" a{n}='1'")).collect();
         assert_eq!(read(format!("<a{many}/>").as_bytes()).root.unwrap().attributes.len(), XML_ATTRIBUTES_MAX);
     }

@@ -212,26 +212,23 @@ fn metadata(parties: &[Party<'_>]) -> Metadata {
             names: vec![Name {
                 aor: Some(Redacted::new(party.aor.to_owned())),
                 name: Some(Redacted::new(party.name.to_owned())),
+                lang: None,
             }],
         });
         metadata.streams.push(Stream {
             id: format!("stream-{number}"),
             session: Some(session.clone()),
             label: Some(number.to_string()),
+            ..Stream::default()
         });
         let others = (1..=parties.len()).filter(|other| *other != number);
         metadata.links.push(StreamLink {
             participant: format!("participant-{number}"),
             sends: vec![format!("stream-{number}")],
             receives: others.map(|other| format!("stream-{other}")).collect(),
+            ..StreamLink::default()
         });
     }
-    metadata.sessions.push(CommunicationSession {
-        id: session,
-        sip_session_ids: Vec::new(),
-        group: None,
-        start: None,
-        stop: None,
-    });
+    metadata.sessions.push(CommunicationSession { id: session, ..CommunicationSession::default() });
     metadata
 }
