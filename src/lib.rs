@@ -34,6 +34,7 @@ pub mod sip;
 pub mod sip_net;
 pub mod siprec;
 pub mod src_client;
+pub mod srtp;
 pub mod store;
 pub mod sys;
 #[cfg(test)]

@@ -163,6 +163,20 @@ pub const ADMIN_IDLE_MAX: Duration = Duration::from_secs(60);
 pub const RECEIVE_BUFFER_BYTES: usize = 640;
 /// Longest RTP or RTCP payload that fits; a longer datagram is counted as truncated.
 pub const DATAGRAM_BYTES_MAX: usize = RECEIVE_BUFFER_BYTES - 16 - 28 - 64;
+/// Longest master key identifier of SRTP; RFC 3711 allows 128, in use are 1 and 4.
+pub const SRTP_MKI_BYTES_MAX: usize = 16;
+/// What SRTP puts around a packet at most: tag and identifier.
+pub const SRTP_OVERHEAD_BYTES_MAX: usize = 16 + SRTP_MKI_BYTES_MAX;
+/// Master keys of one crypto line.
+pub const SRTP_MASTERS_MAX: usize = 4;
+/// After a change of keys packets under the old ones are taken for this long.
+pub const SRTP_OLD_KEY_HOLD: Duration = Duration::from_secs(5);
+/// After a new description with the same keys a sender may begin anew at rollover counter 0 for this long.
+pub const SRTP_RESTART_HOLD: Duration = Duration::from_secs(10);
+/// An SRTP source silent for this long may make room for another.
+pub const SRTP_SOURCE_IDLE: Duration = Duration::from_secs(1);
+/// So many packets that the estimate of the rollover counter fails (2^15) can't get lost in less, at 500 packets per second.
+pub const SRTP_ROLLOVER_UNHEARD: Duration = Duration::from_secs(60);
 /// Most receive buffers of a shard: the kernel's limit of one provided-buffer ring.
 pub const RECEIVE_BUFFERS_MAX: usize = 32_768;
 
@@ -263,6 +277,9 @@ const _: () = {
     let span_ms = HORIZON_MAX.as_millis() + AHEAD_MAX.as_millis();
     assert!(span_ms < 1000 && CALL_BLOCKS_MAX * BLOCK_FRAMES >= frames_per_second);
     assert!(DRIFT_FORCE.as_millis() < HORIZON_MAX.as_millis());
-    assert!(DATAGRAM_BYTES_MAX >= 12 + 60 * 8, "60 ms of G.711 with its header");
+    assert!(
+        DATAGRAM_BYTES_MAX >= 12 + 60 * 8 + SRTP_OVERHEAD_BYTES_MAX,
+        "60 ms of G.711 with its header, under SRTP"
+    );
     assert!(RECEIVE_BUFFERS_MAX.is_power_of_two());
 };

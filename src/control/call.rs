@@ -86,14 +86,13 @@ pub(super) struct Arrival<'a> {
 impl<E: Entropy> Control<E> {
     /// What the INVITE offers, or what we offer if it leaves that to us (RFC 3261 section 13.2.1).
     fn terms(&mut self, invite: &Message, from: Peer, address: IpAddr) -> Result<Terms, Refusal> {
-        let id = u64::from_be_bytes(self.random());
         let codecs = self.rules.peers.of(from.remote.ip()).codecs.clone();
         match sdp_in(invite) {
             Some(sdp) => {
                 let offer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
-                Terms::new(offer, codecs, address, id)
+                Terms::new(offer, codecs, address, &mut self.entropy)
             }
-            None => Terms::offering(&late::labels(invite), codecs, address, id),
+            None => Terms::offering(&late::labels(invite), codecs, address, &mut self.entropy),
         }
     }
 

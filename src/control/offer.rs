@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use super::Refusal;
 use super::lines::{Candidate, Place, matched};
+use crate::base::Entropy;
 use crate::limits::TRACKS_MAX;
 use crate::link::{Payload, TrackPlan};
 use crate::media::SampleFormat;
-use crate::sdp::{self, Agreement, Answerer, Description, Direction, TrackTerms};
+use crate::sdp::{self, Agreement, Answerer, Description, Direction, Keyring, Line, TrackTerms, Why};
 
 /// A track of the call: one m-line.
 #[derive(Clone)]
@@ -38,12 +39,21 @@ struct Said {
     agreed: Agreement,
 }
 
+impl Said {
+    fn new(description: Description, only: &[Payload], keyring: &mut Keyring) -> Said {
+        let agreed = Agreement::of(&description).narrowed(only).secured(keyring);
+        Said { description, agreed }
+    }
+}
+
 /// The terms of one call.
 pub(super) struct Terms {
     said: Said,
     /// What it was before a change that is not answered yet, and how the tracks were.
     before: Option<Box<(Said, Vec<Track>)>>,
     answerer: Answerer,
+    /// Our keys, where the client secures its streams.
+    keyring: Keyring,
     address: IpAddr,
     /// Codecs that are answered; all if empty.
     only: Vec<Payload>,
@@ -56,13 +66,28 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The first offer's. `address` is what we tell as ours, `id` goes into the answer's `o=`.
-    pub fn new(offer: Description, only: Vec<Payload>, address: IpAddr, id: u64) -> Result<Terms, Refusal> {
-        let agreed = Agreement::of(&offer).narrowed(&only);
-        let said = Said { description: offer, agreed };
-        let (answerer, tracks) = (Answerer::new(id), Vec::new());
-        let mut terms =
-            Terms { said, before: None, answerer, address, only, unanswered: false, tracks, revision: 0 };
+    /// The first offer's. `address` is what we tell as ours; the entropy is for the answer's `o=` and for our keys.
+    pub fn new(
+        offer: Description,
+        only: Vec<Payload>,
+        address: IpAddr,
+        entropy: &mut impl Entropy,
+    ) -> Result<Terms, Refusal> {
+        let mut id = [0; 8];
+        entropy.fill(&mut id);
+        let mut keyring = Keyring::new(entropy);
+        let said = Said::new(offer, &only, &mut keyring);
+        let mut terms = Terms {
+            said,
+            before: None,
+            answerer: Answerer::new(u64::from_be_bytes(id)),
+            keyring,
+            address,
+            only,
+            unanswered: false,
+            tracks: Vec::new(),
+            revision: 0,
+        };
         terms.follow();
         if terms.tracks.is_empty() { Err(Refusal::NothingToStore) } else { Ok(terms) }
     }
@@ -72,9 +97,9 @@ impl Terms {
         labels: &[Option<String>],
         only: Vec<Payload>,
         address: IpAddr,
-        id: u64,
+        entropy: &mut impl Entropy,
     ) -> Result<Terms, Refusal> {
-        let mut terms = Terms::new(sdp::assumed(labels), only, address, id)?;
+        let mut terms = Terms::new(sdp::assumed(labels), only, address, entropy)?;
         terms.unanswered = true;
         Ok(terms)
     }
@@ -121,11 +146,10 @@ impl Terms {
     /// instead of it.
     pub fn reoffer(&mut self, sdp: &[u8]) -> Result<bool, Refusal> {
         let description = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
-        let agreed = Agreement::of(&description);
-        if agreed.is_hopeless() {
+        if Agreement::of(&description).is_hopeless() {
             return Err(Refusal::NothingToStore);
         }
-        let said = Said { description, agreed: agreed.narrowed(&self.only) };
+        let said = Said::new(description, &self.only, &mut self.keyring);
         let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());
         self.before = Some(Box::new(before));
         self.unanswered = false;
@@ -146,8 +170,7 @@ impl Terms {
         self.unanswered = false;
         let answer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
         let (description, odd) = sdp::answered(&self.said.description, &answer);
-        let agreed = Agreement::of(&description).narrowed(&self.only);
-        self.said = Said { description, agreed };
+        self.said = Said::new(description, &self.only, &mut self.keyring);
         self.follow();
         Ok(odd)
     }
@@ -179,15 +202,12 @@ impl Terms {
     /// What a reader of the manifest should know of the streams that are not recorded.
     pub fn notes(&self) -> Vec<&'static str> {
         let taken = |line| self.tracks.iter().any(|track| track.live && track.line == line);
-        let note = |(line, media): (usize, &sdp::Media)| match media.kind.eq_ignore_ascii_case("audio") {
-            _ if media.port == 0 || taken(line) => None,
-            false => Some("streams that are not audio were declined"),
-            true if sdp::storable(&self.said.description, media) => {
-                Some("an audio stream was declined: there is no room for another track")
-            }
-            true => Some("an audio stream was declined: it came in no form that can be stored"),
+        let note = |(line, agreed): (usize, &Line)| match agreed {
+            Line::Declined(why) => Some(why.note()),
+            Line::Track(_) if !taken(line) => Some(Why::Tracks.note()),
+            Line::Track(_) | Line::Ended => None,
         };
-        self.said.description.media.iter().enumerate().filter_map(note).collect()
+        self.said.agreed.lines.iter().enumerate().filter_map(note).collect()
     }
 
     /// Lets the tracks follow what the client has said. True if there are new ones.

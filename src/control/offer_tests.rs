@@ -1,6 +1,7 @@
 //! A call's session description through offers and answers of both sides.
 
 use super::*;
+use crate::sys::OsEntropy;
 
 fn lines(lines: &[(&str, u16, &str)]) -> Vec<u8> {
     let line = |(label, port, direction): &(&str, u16, &str)| {
@@ -11,7 +12,7 @@ fn lines(lines: &[(&str, u16, &str)]) -> Vec<u8> {
 
 fn terms(offer: &[u8]) -> Terms {
     let offer = sdp::parse(offer).unwrap();
-    let mut terms = Terms::new(offer, Vec::new(), "192.0.2.1".parse().unwrap(), 1).unwrap();
+    let mut terms = Terms::new(offer, Vec::new(), "192.0.2.1".parse().unwrap(), &mut OsEntropy).unwrap();
     bind(&mut terms);
     terms
 }
@@ -137,7 +138,8 @@ fn a_codec_can_be_forced_but_not_out_of_a_call() {
     let offer =
         |formats: &str| sdp::parse(format!("v=0\nm=audio 4000 RTP/AVP {formats}").as_bytes()).unwrap();
     let formats = |offered: &str, only: &[Payload]| {
-        let mut terms = Terms::new(offer(offered), only.to_vec(), "192.0.2.1".parse().unwrap(), 1).unwrap();
+        let mut terms =
+            Terms::new(offer(offered), only.to_vec(), "192.0.2.1".parse().unwrap(), &mut OsEntropy).unwrap();
         bind(&mut terms);
         sdp::parse(terms.answer().as_bytes()).unwrap().media[0].formats.join(" ")
     };

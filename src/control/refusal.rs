@@ -55,7 +55,9 @@ impl Refusal {
             // RFC 3261 section 21.4.15.
             Refusal::NotRecording => Answer::new(421, "Extension Required").header("Require", "siprec"),
             Refusal::BadOffer(why) => Answer::new(400, &format!("Bad SDP: {why}")),
-            Refusal::NothingToStore => warned("305 tapehead \"No RTP/AVP audio in PCMU or PCMA\""),
+            Refusal::NothingToStore => warned(
+                "305 tapehead \"No audio in PCMU or PCMA by RTP, or by SRTP with keys in the session description\"",
+            ),
             _ => Answer::unavailable("Service Unavailable", self.retry_after()),
         }
     }

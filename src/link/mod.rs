@@ -12,6 +12,7 @@ use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
 pub use crate::media::{Anchor, Payload};
 use crate::media::{Counters, Interval, SampleFormat};
 use crate::seal::{Block0, DataKey, StreamSeed};
+use crate::srtp;
 
 /// A call as control and shards name it; never reused while the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -30,6 +31,8 @@ pub struct TrackPlan {
     pub rtcp_mux: bool,
     /// The client has put the stream on hold: silence is expected.
     pub held: bool,
+    /// SRTP, if it was agreed; else RTP in clear.
+    pub srtp: Option<Box<srtp::Plan>>,
 }
 
 /// Everything a shard needs to write one segment.

@@ -28,6 +28,10 @@ pub enum Fate {
     Empty,
     /// RTCP.
     Rtcp,
+    /// Not authentic under the keys agreed (RFC 3711 section 3.3), or in clear where keys were agreed.
+    SrtpAuth,
+    /// Protected, and seen before or too old to know (RFC 3711 section 3.3.2).
+    SrtpReplay,
     /// More sources on one track than are followed.
     SourceBudget,
     /// No room: the window or the block pool was full. Ours.
@@ -40,7 +44,7 @@ pub enum Fate {
 
 impl Fate {
     /// Every fate, in the order of its discriminant.
-    pub const ALL: [Fate; 15] = [
+    pub const ALL: [Fate; 17] = [
         Fate::Placed,
         Fate::Duplicate,
         Fate::Late,
@@ -52,6 +56,8 @@ impl Fate {
         Fate::TelephoneEvent,
         Fate::Empty,
         Fate::Rtcp,
+        Fate::SrtpAuth,
+        Fate::SrtpReplay,
         Fate::SourceBudget,
         Fate::Overflow,
         Fate::Overlap,
@@ -72,6 +78,8 @@ impl Fate {
             Fate::TelephoneEvent => "telephone_event",
             Fate::Empty => "empty",
             Fate::Rtcp => "rtcp",
+            Fate::SrtpAuth => "srtp_auth",
+            Fate::SrtpReplay => "srtp_replay",
             Fate::SourceBudget => "source_budget",
             Fate::Overflow => "overflow",
             Fate::Overlap => "overlap",

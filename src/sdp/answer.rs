@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::write::encoding;
-use super::{Attribute, Connection, Description, Direction, Media, Origin};
+use super::{Attribute, Connection, Crypto, Description, Direction, Keyring, Media, Origin};
 use crate::limits::{PAYLOAD_TYPES_MAX, TRACKS_MAX};
 use crate::link::{Payload, TrackPlan};
 
@@ -27,8 +27,43 @@ pub enum Line {
     Track(Box<TrackTerms>),
     /// Its port was 0: the client offers nothing here, or has ended it (RFC 3264 section 8.2).
     Ended,
-    /// We can't record it: not audio, not plain RTP, no codec of ours, or one track too many.
-    Declined,
+    /// We can't record it.
+    Declined(Why),
+}
+
+/// Why an m-line can't be recorded.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Why {
+    /// It is not audio.
+    NotAudio,
+    /// It is not RTP.
+    NotRtp,
+    /// It is secured, and no `a=crypto` line of it is one that we can do (RFC 4568).
+    NoKeys,
+    /// Its keys would come by DTLS (RFC 5764), not in the session description.
+    Dtls,
+    /// No codec of ours.
+    NoCodec,
+    /// One track too many.
+    Tracks,
+}
+
+impl Why {
+    /// What a reader of the manifest should know.
+    pub const fn note(self) -> &'static str {
+        match self {
+            Why::NotAudio => "streams that are not audio were declined",
+            Why::NotRtp => "an audio stream was declined: it is not RTP",
+            Why::NoKeys => {
+                "an audio stream was declined: it is secured, with no a=crypto line that can be done"
+            }
+            Why::Dtls => {
+                "an audio stream was declined: its keys would come by DTLS-SRTP, only SDES can be done"
+            }
+            Why::NoCodec => "an audio stream was declined: none of its codecs can be stored",
+            Why::Tracks => "an audio stream was declined: there is no room for another track",
+        }
+    }
 }
 
 /// The terms of one track.
@@ -42,6 +77,8 @@ pub struct TrackTerms {
     pub direction: Direction,
     /// Payload types answered, in the offered order. `plan.payloads` may know more than these.
     answered: Vec<(u8, Payload)>,
+    /// The `a=crypto` line that we go by.
+    crypto: Option<Crypto>,
 }
 
 impl TrackTerms {
@@ -53,14 +90,14 @@ impl TrackTerms {
 }
 
 impl Agreement {
-    /// What we make of `offer`.
+    /// What we make of `offer`. A secured track can't be answered before [`Agreement::secured`].
     pub fn of(offer: &Description) -> Agreement {
         let mut tracks = 0;
         let lines = offer
             .media
             .iter()
             .map(|media| match judge(offer, media) {
-                Line::Track(_) if tracks == TRACKS_MAX => Line::Declined,
+                Line::Track(_) if tracks == TRACKS_MAX => Line::Declined(Why::Tracks),
                 Line::Track(terms) => {
                     tracks += 1;
                     Line::Track(terms)
@@ -93,9 +130,20 @@ impl Agreement {
         self
     }
 
+    /// The same with our keys for each secured track: those it had, if the client's are unchanged.
+    pub fn secured(mut self, keyring: &mut Keyring) -> Agreement {
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            if let Line::Track(terms) = line {
+                let plan = terms.crypto.as_ref().map(|crypto| keyring.plan(index, crypto));
+                terms.plan.srtp = plan.map(Box::new);
+            }
+        }
+        self
+    }
+
     /// Whether nothing of the offer can be recorded, which is answered 488 (RFC 3261 section 21.4.26). An offer that only ends streams is none of these.
     pub fn is_hopeless(&self) -> bool {
-        self.tracks().next().is_none() && self.lines.iter().any(|line| matches!(line, Line::Declined))
+        self.tracks().next().is_none() && self.lines.iter().any(|line| matches!(line, Line::Declined(_)))
     }
 }
 
@@ -104,18 +152,21 @@ fn is_audio(payload: Payload) -> bool {
 }
 
 /// Whether an m-line can be recorded, taken for itself.
-pub fn storable(offer: &Description, media: &Media) -> bool {
+pub(super) fn storable(offer: &Description, media: &Media) -> bool {
     matches!(judge(offer, media), Line::Track(_))
 }
 
 fn judge(offer: &Description, media: &Media) -> Line {
-    let plain_rtp = ["RTP/AVP", "RTP/AVPF"].iter().any(|p| media.protocol.eq_ignore_ascii_case(p));
     if media.port == 0 {
         return Line::Ended;
     }
-    if !media.kind.eq_ignore_ascii_case("audio") || !plain_rtp {
-        return Line::Declined;
+    if !media.kind.eq_ignore_ascii_case("audio") {
+        return Line::Declined(Why::NotAudio);
     }
+    let crypto = match crypto(offer, media) {
+        Ok(crypto) => crypto,
+        Err(why) => return Line::Declined(why),
+    };
     let mut answered: Vec<(u8, Payload)> = Vec::new();
     let mut payloads = Vec::new();
     for (pt, payload, answer) in
@@ -130,7 +181,7 @@ fn judge(offer: &Description, media: &Media) -> Line {
         }
     }
     if !answered.iter().any(|(_, payload)| is_audio(*payload)) {
-        return Line::Declined;
+        return Line::Declined(Why::NoCodec);
     }
     let (direction, held) = ours(offer, media);
     let plan = TrackPlan {
@@ -139,8 +190,24 @@ fn judge(offer: &Description, media: &Media) -> Line {
         rtcp_to: rtcp_to(offer, media),
         rtcp_mux: is_muxed(media),
         held,
+        srtp: None,
     };
-    Line::Track(Box::new(TrackTerms { label: media.label().map(str::to_owned), plan, direction, answered }))
+    let label = media.label().map(str::to_owned);
+    Line::Track(Box::new(TrackTerms { label, plan, direction, answered, crypto }))
+}
+
+/// How the line is secured, if it is. Keys may be offered under the plain profiles, too: then SRTP is what is best, not what must be.
+fn crypto(offer: &Description, media: &Media) -> Result<Option<Crypto>, Why> {
+    let is = |names: &[&str]| names.iter().any(|name| media.protocol.eq_ignore_ascii_case(name));
+    let by_dtls = || media.has("fingerprint") || offer.attributes.iter().any(|a| a.is("fingerprint"));
+    match Crypto::of(media) {
+        crypto if is(&["RTP/AVP", "RTP/AVPF"]) => Ok(crypto),
+        Some(crypto) if is(&["RTP/SAVP", "RTP/SAVPF"]) => Ok(Some(crypto)),
+        None if is(&["RTP/SAVP", "RTP/SAVPF"]) && !by_dtls() => Err(Why::NoKeys),
+        None if is(&["RTP/SAVP", "RTP/SAVPF"]) => Err(Why::Dtls),
+        _ if is(&["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"]) => Err(Why::Dtls),
+        _ => Err(Why::NotRtp),
+    }
 }
 
 /// What a payload type carries, and whether we answer it. Without a mapping a static type means what RFC 3551 section 6 says,
@@ -260,6 +327,8 @@ impl Answerer {
         track: impl Fn(&Media, &TrackTerms, u16) -> Media,
     ) -> String {
         let one = |(index, (media, line)): (usize, (&Media, &Line))| match line {
+            // Without our keys there is no answer to theirs.
+            Line::Track(terms) if terms.crypto.is_some() != terms.plan.srtp.is_some() => declined(media),
             Line::Track(terms) => {
                 port_of(index).map_or_else(|| declined(media), |port| track(media, terms, port))
             }
@@ -306,6 +375,8 @@ fn accepted(media: &Media, terms: &TrackTerms, direction: Direction, port: u16) 
     if terms.plan.rtcp_mux {
         attributes.push(Attribute::flag("rtcp-mux"));
     }
+    let keys = terms.crypto.as_ref().zip(terms.plan.srtp.as_ref());
+    attributes.extend(keys.map(|(crypto, plan)| crypto.answer(&plan.ours)));
     attributes.extend(terms.label.as_deref().map(|label| Attribute::new("label", label)));
     attributes.push(Attribute::flag(direction.name()));
     Media {

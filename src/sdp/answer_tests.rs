@@ -148,6 +148,7 @@ fn our_own_offer_is_one_we_accept() {
         label: label.to_owned(),
         payloads: vec![(0, Payload::Pcmu), (101, Payload::TelephoneEvent)],
         direction: Direction::SendOnly,
+        keys: None,
     });
     let offer = client_offer("127.0.0.1".parse().unwrap(), 5, 1, &tracks);
     assert_eq!(read(&offer.to_string()), offer);

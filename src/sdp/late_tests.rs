@@ -97,6 +97,6 @@ proptest! {
         last.media[1].port = 0;
         let (said, _) = answered(&last, &answer);
         prop_assert_eq!((said.media.len(), said.media[1].port), (2, 0));
-        prop_assert!(Agreement::of(&said).lines[0] != Line::Declined);
+        prop_assert!(!matches!(Agreement::of(&said).lines[0], Line::Declined(_)));
     }
 }

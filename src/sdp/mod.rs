@@ -1,16 +1,18 @@
 //! SDP (RFC 8866) and offer/answer (RFC 3264), as much as recording needs and as leniently as clients demand.
 //!
 //! [`Description`] is what was said, [`Agreement`] what we make of an offer, [`Answerer`] writes the answers of one
-//! dialog. Leaves out SRTP (an `RTP/SAVP` line is declined), ICE, BUNDLE, and every codec that can't be placed sample by sample.
+//! dialog. Leaves out DTLS-SRTP, ICE, BUNDLE, and every codec that can't be placed sample by sample.
 
 mod answer;
+mod crypto;
 mod late;
 mod parse;
 mod write;
 
 use std::net::IpAddr;
 
-pub use answer::{Agreement, Answerer, Line, TrackTerms, storable};
+pub use answer::{Agreement, Answerer, Line, TrackTerms, Why};
+pub use crypto::{Crypto, Keyring};
 pub use late::{answered, assumed};
 pub use parse::{Malformed, parse};
 pub use write::{OfferedTrack, offer};
@@ -55,7 +57,7 @@ impl Connection {
 }
 
 /// `a=name` or `a=name:value`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// Its name.
     pub name: String,
@@ -123,6 +125,17 @@ impl Attribute {
 
     fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
+    }
+}
+
+/// Without the keys in it.
+impl std::fmt::Debug for Attribute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let secret = self.value.as_deref().filter(|_| self.is("crypto")).map(|_| "[redacted]");
+        f.debug_struct("Attribute")
+            .field("name", &self.name)
+            .field("value", &secret.or(self.value.as_deref()))
+            .finish()
     }
 }
 

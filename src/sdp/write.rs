@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use super::{Attribute, Connection, Description, Direction, Media, Origin};
+use super::{Attribute, Connection, Description, Direction, Media, Origin, crypto};
 use crate::link::Payload;
+use crate::srtp::{Keys, Suite};
 
 impl fmt::Display for Description {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +62,8 @@ pub struct OfferedTrack {
     pub payloads: Vec<(u8, Payload)>,
     /// sendonly, or inactive while on hold.
     pub direction: Direction,
+    /// SRTP with these keys, if it is to be secured (RFC 4568).
+    pub keys: Option<(Suite, Keys)>,
 }
 
 /// The offer of a recording client at `address`.
@@ -86,12 +89,13 @@ fn offered(track: &OfferedTrack) -> Media {
         .iter()
         .map(|(pt, payload)| Attribute::new("rtpmap", format!("{pt} {}", encoding(*payload))))
         .collect();
+    attributes.extend(track.keys.as_ref().map(|(suite, keys)| crypto::offered(1, *suite, keys)));
     attributes.push(Attribute::new("label", track.label.clone()));
     attributes.push(Attribute::flag(track.direction.name()));
     Media {
         kind: "audio".to_owned(),
         port: track.port,
-        protocol: "RTP/AVP".to_owned(),
+        protocol: if track.keys.is_some() { "RTP/SAVP" } else { "RTP/AVP" }.to_owned(),
         formats: track.payloads.iter().map(|(pt, _)| pt.to_string()).collect(),
         connection: None,
         attributes,

@@ -247,12 +247,15 @@ impl Call {
     /// Receiver reports (RFC 3550 section 6.4.2), so that the client's media supervision stays quiet.
     fn send_reports(&mut self, heard_since: u64, io: &mut Io<'_>) {
         let cname = format!("{:08x}@tapehead", self.ssrc);
-        for (leg, media) in self.legs.iter().zip(&mut self.media) {
+        for (leg, media) in self.legs.iter_mut().zip(&mut self.media) {
             let (Some(to), Some(pair)) = (leg.rtcp_heard.or(leg.rtcp_to), leg.pair) else { continue };
             let mut blocks = Vec::new();
             media.report(io.now, heard_since, |block| blocks.push(block));
             let mut bytes = Vec::new();
             rtcp::write_rr(self.ssrc, &blocks, &cname, &mut bytes);
+            if let Some(session) = &mut leg.srtp {
+                session.protect_rtcp(&mut bytes);
+            }
             let socket = io.ports.slot(if leg.rtcp_mux { pair } else { pair + 1 });
             io.outbox.push(Op::SendTo { socket, to, bytes: bytes.into() });
         }

@@ -200,6 +200,7 @@ impl SimCall {
             rtcp_to: Some((Ipv4Addr::new(10, 0, 0, 2), 7001).into()),
             rtcp_mux: track.rtcp_mux,
             held: track.held,
+            srtp: None,
         };
         self.tracks.iter().map(plan).collect()
     }

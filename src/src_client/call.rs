@@ -184,6 +184,7 @@ fn offered(parties: &[Party<'_>], sockets: &[UdpSocket]) -> io::Result<Vec<Offer
                 label: label.to_string(),
                 payloads: vec![(party.law.payload_type(), payload)],
                 direction: Direction::SendOnly,
+                keys: None,
             })
         })
         .collect()

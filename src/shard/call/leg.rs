@@ -8,6 +8,7 @@ use crate::link::{Refusal, TrackPlan, TrackReport};
 use crate::media::{Payload, Track};
 use crate::ring::{Errno, Op, SocketIx};
 use crate::shard::Io;
+use crate::srtp;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Port {
@@ -32,6 +33,8 @@ pub(super) struct Leg {
     pub(super) rtcp_to: Option<SocketAddr>,
     /// Where its RTCP really comes from: a better address than the one announced.
     pub(super) rtcp_heard: Option<SocketAddr>,
+    /// If it is secured, or was.
+    pub(super) srtp: Option<Box<srtp::Session>>,
 }
 
 impl Leg {
@@ -46,6 +49,7 @@ impl Leg {
             talking: None,
             rtcp_to: None,
             rtcp_heard: None,
+            srtp: None,
         }
     }
 
@@ -115,6 +119,10 @@ impl Leg {
         self.rtcp_to = plan.rtcp_to;
         self.rtcp_heard = None;
         self.rtcp_mux = plan.rtcp_mux;
+        match (&mut self.srtp, plan.srtp.as_deref()) {
+            (Some(session), plan) => session.update(plan),
+            (None, plan) => self.srtp = plan.map(|plan| Box::new(srtp::Session::new(plan))),
+        }
     }
 
     /// Closes what is open; what is being bound is closed when it is.

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use super::Call;
 use crate::base::Mono;
 use crate::base::planted::{Bug, planted};
+use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::media::{Fate, Payload, SampleFormat, Verdict};
 use crate::rtp::{Packet, rtcp};
 use crate::shard::Io;
 use crate::shard::window::{Outcome, Window};
+use crate::srtp::Failure;
 
 /// A datagram as the ring handed it over.
 pub struct Datagram<'a> {
@@ -32,16 +34,29 @@ impl Call {
             io.stats.stray += 1;
             return;
         }
-        let fate = if datagram.truncated {
-            Fate::Truncated
-        } else if datagram.on_rtcp_port || (self.legs[track].rtcp_mux && rtcp::is_rtcp(datagram.payload)) {
-            self.rtcp(track, datagram)
-        } else {
-            self.rtp(track, datagram, io)
-        };
+        let fate = if datagram.truncated { Fate::Truncated } else { self.opened(track, datagram, io) };
         if !(planted(Bug::CounterMissed) && fate == Fate::Duplicate) {
             self.media[track].counters.count(fate);
         }
+    }
+
+    /// On a secured track a datagram has to be authentic before anything of it counts, even who sent it.
+    fn opened(&mut self, track: usize, datagram: &Datagram<'_>, io: &mut Io<'_>) -> Fate {
+        let leg = &mut self.legs[track];
+        let is_rtcp = datagram.on_rtcp_port || (leg.rtcp_mux && rtcp::is_rtcp(datagram.payload));
+        let Some(session) = &mut leg.srtp else { return self.sorted(track, is_rtcp, datagram, io) };
+        let mut room = [0; DATAGRAM_BYTES_MAX];
+        match session.open(is_rtcp, datagram.payload, datagram.arrival, &mut room) {
+            Ok(payload) => self.sorted(track, is_rtcp, &Datagram { payload, ..*datagram }, io),
+            Err(Failure::Malformed) => Fate::Malformed,
+            Err(Failure::Auth) => Fate::SrtpAuth,
+            Err(Failure::Replay) => Fate::SrtpReplay,
+            Err(Failure::Sources) => Fate::SourceBudget,
+        }
+    }
+
+    fn sorted(&mut self, track: usize, is_rtcp: bool, datagram: &Datagram<'_>, io: &mut Io<'_>) -> Fate {
+        if is_rtcp { self.rtcp(track, datagram) } else { self.rtp(track, datagram, io) }
     }
 
     fn rtp(&mut self, track: usize, datagram: &Datagram<'_>, io: &mut Io<'_>) -> Fate {
