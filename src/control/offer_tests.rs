@@ -167,3 +167,19 @@ fn what_can_no_longer_be_stored_leaves_the_terms_as_they_were() {
     assert_eq!(terms.answer(), before);
     assert_eq!(terms.format(), SampleFormat::Mulaw);
 }
+
+#[test]
+fn new_keys_are_the_shards_before_they_are_answered_and_a_refresh_is_answered_at_once() {
+    let offer = |key: &str| {
+        let crypto = format!("a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{key}");
+        format!("v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/SAVP 0\r\n{crypto}\r\n").into_bytes()
+    };
+    let (one, two) = ("d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj", "e0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj");
+    let mut terms = terms(&offer(one));
+    let answer = terms.answer();
+    assert!(!terms.reoffer(&offer(one)).unwrap());
+    assert_eq!(terms.answer(), answer, "our key is the same, too");
+    assert!(terms.reoffer(&offer(two)).unwrap());
+    assert_ne!(terms.answer(), answer);
+    assert!(!terms.reoffer(&offer(two)).unwrap());
+}

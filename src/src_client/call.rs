@@ -14,6 +14,8 @@ use crate::sip::event::{Answer, DialogId, Event};
 use crate::sip::multipart::Writer;
 use crate::sip::{Message, Transport};
 use crate::siprec::{self, CommunicationSession, Metadata, Name, Participant, Stream, StreamLink};
+use crate::srtp::{Keys, Plan, Sender, Session, Suite};
+use crate::sys::OsEntropy;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -75,18 +77,28 @@ pub struct Call {
 }
 
 impl Call {
-    /// Places a call between `parties` at the recorder.
+    /// Places a call between `parties` at the recorder, its audio in clear.
     pub fn place(
         transport: Transport,
         recorder: SocketAddr,
         parties: &[Party<'_>],
+    ) -> Result<Call, CallError> {
+        Call::place_secured(transport, recorder, parties, None)
+    }
+
+    /// Places a call between `parties` at the recorder, its audio secured by `suite` with a fresh key for each track.
+    pub fn place_secured(
+        transport: Transport,
+        recorder: SocketAddr,
+        parties: &[Party<'_>],
+        suite: Option<Suite>,
     ) -> Result<Call, CallError> {
         let mut line = Line::open(transport, recorder)?;
         let here = line.local().ip();
         let sockets: io::Result<Vec<UdpSocket>> =
             parties.iter().map(|_| UdpSocket::bind((here, 0))).collect();
         let sockets = sockets?;
-        let tracks = offered(parties, &sockets)?;
+        let tracks = offered(parties, &sockets, suite)?;
         let offer = sdp::offer(here, 1, 1, &tracks).to_string();
         let dialog = line.invite(invitation(recorder, &offer, parties));
         let accepted = accepted(&mut line)?;
@@ -114,10 +126,38 @@ impl Call {
             .collect()
     }
 
+    /// For each track what protects its packets, if it is secured.
+    pub fn senders(&self) -> Vec<Option<Sender>> {
+        let sender = |(suite, keys): &(Suite, Keys)| Sender::new(*suite, keys, false);
+        self.tracks.iter().map(|track| track.keys.as_ref().map(sender)).collect()
+    }
+
+    /// For each track, if it is secured, the other end of its security: it opens what the recorder sends.
+    pub fn sessions(&self) -> Vec<Option<Session>> {
+        let session = |(track, media): (&OfferedTrack, &sdp::Media)| {
+            let ((suite, ours), theirs) = (track.keys.clone()?, sdp::Crypto::of(media)?);
+            let plan = Plan { suite, peer: theirs.keys, ours, clear_rtp: false, clear_rtcp: false };
+            (theirs.suite == suite).then(|| Session::new(&plan))
+        };
+        self.tracks.iter().zip(&self.answer.media).map(session).collect()
+    }
+
+    /// Offers every secured track again with a fresh key.
+    pub fn rekey(&mut self) -> Result<(), CallError> {
+        for (suite, keys) in self.tracks.iter_mut().filter_map(|track| track.keys.as_mut()) {
+            *keys = Keys::fresh(*suite, &mut OsEntropy);
+        }
+        self.reoffer()
+    }
+
     /// Offers every track again with `direction`: hold ([`Direction::Inactive`]) and resume ([`Direction::SendOnly`]).
     pub fn redirect(&mut self, direction: Direction) -> Result<(), CallError> {
-        self.version += 1;
         self.tracks.iter_mut().for_each(|track| track.direction = direction);
+        self.reoffer()
+    }
+
+    fn reoffer(&mut self) -> Result<(), CallError> {
+        self.version += 1;
         let offer = sdp::offer(self.line.local().ip(), 1, self.version, &self.tracks).to_string();
         if !self.line.reinvite(self.dialog, Answer::ok().body("application/sdp", offer)) {
             return Err(CallError::Answer("the dialog is gone".to_owned()));
@@ -171,7 +211,11 @@ fn answer_in(accepted: &Message) -> Result<sdp::Description, CallError> {
     sdp::parse(accepted.body()).map_err(|why| CallError::Answer(why.to_string()))
 }
 
-fn offered(parties: &[Party<'_>], sockets: &[UdpSocket]) -> io::Result<Vec<OfferedTrack>> {
+fn offered(
+    parties: &[Party<'_>],
+    sockets: &[UdpSocket],
+    suite: Option<Suite>,
+) -> io::Result<Vec<OfferedTrack>> {
     let numbered = parties.iter().zip(sockets).zip(1..);
     numbered
         .map(|((party, socket), label)| {
@@ -184,7 +228,7 @@ fn offered(parties: &[Party<'_>], sockets: &[UdpSocket]) -> io::Result<Vec<Offer
                 label: label.to_string(),
                 payloads: vec![(party.law.payload_type(), payload)],
                 direction: Direction::SendOnly,
-                keys: None,
+                keys: suite.map(|suite| (suite, Keys::fresh(suite, &mut OsEntropy))),
             })
         })
         .collect()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::script::Script;
 use crate::base::Mono;
+use crate::srtp::Sender;
 use crate::sys::clock;
 
 /// How long the thread sleeps at most, so that it sees when it has to stop.
@@ -21,13 +22,19 @@ pub struct Feed {
     pub to: SocketAddr,
     /// How long after the others this one starts: real sources are not in step.
     pub offset: Duration,
+    sender: Option<Sender>,
     next: usize,
 }
 
 impl Feed {
     /// A feed that has sent nothing yet.
     pub fn new(script: Script, socket: UdpSocket, to: SocketAddr, offset: Duration) -> Feed {
-        Feed { script, socket, to, offset, next: 0 }
+        Feed { script, socket, to, offset, sender: None, next: 0 }
+    }
+
+    /// The same with its packets protected by `sender`, if there is one.
+    pub fn secured(self, sender: Option<Sender>) -> Feed {
+        Feed { sender, ..self }
     }
 
     fn due(&self, started: Mono) -> Option<Mono> {
@@ -37,7 +44,11 @@ impl Feed {
     /// Sends what is due. A datagram that the system does not take is lost, as on any network.
     fn send_due(&mut self, started: Mono, now: Mono) {
         while self.due(started).is_some_and(|due| due <= now) {
-            let datagram = self.script.datagram(self.script.sendings[self.next].packet);
+            let packet = self.script.sendings[self.next].packet;
+            let mut datagram = self.script.datagram(packet);
+            if let Some(sender) = &self.sender {
+                sender.rtp(self.script.rollovers(packet), &mut datagram);
+            }
             let _ = self.socket.send_to(&datagram, self.to);
             self.next += 1;
         }

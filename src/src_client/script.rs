@@ -112,7 +112,12 @@ impl Script {
         self.plan.signal.codes(self.plan.law, first, first + u64::from(PACKET_SAMPLES))
     }
 
-    /// A packet as it goes over the wire.
+    /// How often the sequence number of a packet has rolled over since the stream's first.
+    pub fn rollovers(&self, packet: u32) -> u32 {
+        (u32::from(self.plan.sequence) + packet) >> 16
+    }
+
+    /// A packet as it goes over the wire in clear.
     pub fn datagram(&self, packet: u32) -> Vec<u8> {
         let header = Header {
             payload_type: self.plan.law.payload_type(),
