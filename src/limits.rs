@@ -218,6 +218,14 @@ pub const SIP_STREAM_MESSAGE_MAX: Duration = Duration::from_secs(32);
 pub const TRANSACTIONS_MAX: usize = 100_000;
 /// Dialogs alive at once; an INVITE beyond it is answered 503.
 pub const DIALOGS_MAX: usize = 200_000;
+/// Transactions of one address; so one peer alone can't take what all need.
+pub const PEER_TRANSACTIONS_MAX: usize = TRANSACTIONS_MAX / 2;
+/// Dialogs of one address.
+pub const PEER_DIALOGS_MAX: usize = DIALOGS_MAX / 2;
+/// How long a client may use a nonce of ours (RFC 7616 section 3.3).
+pub const DIGEST_NONCE_LIFE: Duration = Duration::from_secs(300);
+/// Nonces in use whose counts are remembered; beyond it the oldest is stale before its time.
+pub const DIGEST_NONCES_MAX: usize = 65_536;
 /// m-lines of one SDP body.
 pub const SDP_MEDIA_MAX: usize = 64;
 /// Lines of one SDP body.

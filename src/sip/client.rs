@@ -259,13 +259,21 @@ impl Endpoint {
     }
 
     fn on_answered(&mut self, now: Mono, outbound: OutboundId, code: u16, message: Message) {
-        let Some(outbound) = self.outbounds.transaction(outbound) else { return };
+        let Some(outbound) = self.outbounds.transaction(outbound).cloned() else { return };
         let (id, purpose) = (outbound.dialog, outbound.purpose);
+        if matches!(code, 401 | 407)
+            && let Some(again) = self.authenticate(now, &outbound, &message)
+        {
+            if let Some(dialog) = self.dialogs.dialog(id) {
+                dialog.refreshing = dialog.refreshing.map(|_| again);
+            }
+            return;
+        }
         match (&outbound.method, code) {
             (Method::Invite, ..200) if purpose == Purpose::Refresh => {}
             (Method::Invite, ..200) => self.on_progress(now, id, message),
             (Method::Invite, _) => {
-                let sent = Sent { purpose, cseq: outbound.cseq, body: body(outbound) };
+                let sent = Sent { purpose, cseq: outbound.cseq, body: body(&outbound) };
                 self.on_accepted(now, id, sent, message);
             }
             (Method::Bye, 200..) => self.on_closed(id, code),
@@ -280,6 +288,13 @@ impl Endpoint {
         let id = outbound.dialog;
         if let Some(dialog) = self.dialogs.dialog(id) {
             dialog.invite_out = None;
+        }
+        if let Some(again) = message.as_ref().and_then(|message| self.authenticate(now, outbound, message)) {
+            if let Some(dialog) = self.dialogs.dialog(id) {
+                dialog.invite_out = Some(again);
+                dialog.refreshing = dialog.refreshing.map(|_| again);
+            }
+            return self.leave_if_wanted(now, id);
         }
         if outbound.purpose == Purpose::Refresh {
             self.on_unrefreshed(now, id, code, message.as_ref());

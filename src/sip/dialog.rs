@@ -1,10 +1,11 @@
 //! Dialogs (RFC 3261 section 12): who the two ends are, where requests of ours go, and the 2xx that waits for its ACK.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::builder::Builder;
+use super::census::Census;
 use super::event::{Config, DialogId, RequestId};
 use super::message::Message;
 use super::method::Method;
@@ -52,8 +53,9 @@ pub(crate) struct Dialog {
     /// CSeq number of our last accepted INVITE, which its ACK repeats.
     pub(crate) invite_cseq: u32,
     pub(crate) unacked: Option<Unacked>,
-    /// When it was made.
+    /// When it was made, and with whom.
     pub(crate) since: Mono,
+    pub(crate) origin: IpAddr,
     /// The Call-ID is ours: decides who backs off how long (RFC 3261 section 14.1).
     pub(crate) ours: bool,
     pub(crate) timer: Option<SessionTimer>,
@@ -128,6 +130,7 @@ impl Dialog {
             invite_cseq: 0,
             unacked: None,
             since: now,
+            origin: peer.remote.ip(),
             ours: false,
             timer: None,
             refreshing: None,
@@ -310,17 +313,20 @@ pub(crate) struct Dialogs {
     keys: HashMap<(String, String, String), DialogId>,
     timers: Timers<DialogId>,
     next: u64,
+    peers: Census,
 }
 
 impl Dialogs {
     pub(crate) fn new() -> Dialogs {
-        Dialogs { dialogs: HashMap::new(), keys: HashMap::new(), timers: Timers::new(), next: 0 }
+        let (dialogs, keys, timers) = (HashMap::new(), HashMap::new(), Timers::new());
+        Dialogs { dialogs, keys, timers, next: 0, peers: Census::default() }
     }
 
     pub(crate) fn insert(&mut self, dialog: Dialog) -> DialogId {
         let id = DialogId(self.next);
         self.next += 1;
         self.keys.insert(dialog_key(&dialog), id);
+        self.peers.add(dialog.origin);
         self.dialogs.insert(id, dialog);
         id
     }
@@ -346,6 +352,7 @@ impl Dialogs {
     pub(crate) fn remove(&mut self, id: DialogId) -> Option<Dialog> {
         self.timers.set(id, None);
         let dialog = self.dialogs.remove(&id)?;
+        self.peers.remove(dialog.origin);
         let key = dialog_key(&dialog);
         if self.keys.get(&key) == Some(&id) {
             self.keys.remove(&key);
@@ -393,6 +400,11 @@ impl Dialogs {
 
     pub(crate) fn len(&self) -> usize {
         self.dialogs.len()
+    }
+
+    /// How many were made with this address.
+    pub(crate) fn of_peer(&self, address: IpAddr) -> usize {
+        self.peers.of(address)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (DialogId, &Dialog)> {

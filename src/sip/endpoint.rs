@@ -23,6 +23,7 @@ use std::time::Duration;
 use super::builder::{Builder, Reply};
 use super::dialog::{self, Dialogs, Fired};
 use super::event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId, Shut};
+use super::gate::Gate;
 use super::malformed::Malformed;
 use super::message::Message;
 use super::method::Method;
@@ -50,12 +51,13 @@ pub struct Endpoint {
     out: VecDeque<Action>,
     counters: Counters,
     shut: Shut,
+    gate: Option<Gate>,
 }
 
 impl Endpoint {
     /// An endpoint that knows nobody yet. `entropy` makes tags, branches and Call-IDs.
     pub fn new(config: Config, entropy: Box<dyn Entropy + Send>) -> Endpoint {
-        let server = Server::new(config.transactions_max);
+        let server = Server::new(config.transactions_max, config.peer_transactions_max);
         let (outbounds, dialogs, out) = (Outbounds::new(), Dialogs::new(), VecDeque::new());
         Endpoint {
             config,
@@ -66,11 +68,16 @@ impl Endpoint {
             out,
             counters: Counters::default(),
             shut: Shut::default(),
+            gate: None,
         }
     }
 
     /// Takes what came from `from`: a message, or what is wrong with it.
     pub fn receive(&mut self, now: Mono, from: Peer, parsed: Result<Message, Malformed>) {
+        if self.gate.as_ref().is_some_and(|gate| !gate.allows(from.remote.ip())) {
+            self.counters.not_allowed += 1;
+            return;
+        }
         match parsed {
             Ok(message) if message.is_request() => self.on_request(now, from, message),
             Ok(message) => self.on_response(now, message),
@@ -104,6 +111,11 @@ impl Endpoint {
             Some(host) => _ = self.config.advertised.insert(listener, host),
             None => _ = self.config.advertised.remove(&listener),
         }
+    }
+
+    /// Sets who may talk to us and who has to authenticate himself. Without one everybody may do everything.
+    pub fn set_gate(&mut self, gate: Gate) {
+        self.gate = Some(gate);
     }
 
     /// What has been counted.

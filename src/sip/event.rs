@@ -211,6 +211,10 @@ pub struct Config {
     pub transactions_max: usize,
     /// Dialogs alive at once; further INVITEs are answered 503.
     pub dialogs_max: usize,
+    /// Transactions of one address.
+    pub peer_transactions_max: usize,
+    /// Dialogs of one address.
+    pub peer_dialogs_max: usize,
 }
 
 impl Config {
@@ -223,6 +227,8 @@ impl Config {
             feature: "+sip.srs".to_owned(),
             transactions_max: crate::limits::TRANSACTIONS_MAX,
             dialogs_max: crate::limits::DIALOGS_MAX,
+            peer_transactions_max: crate::limits::PEER_TRANSACTIONS_MAX,
+            peer_dialogs_max: crate::limits::PEER_DIALOGS_MAX,
         }
     }
 
@@ -250,10 +256,28 @@ pub struct Counters {
     pub malformed_dropped: u64,
     /// Retransmitted requests absorbed.
     pub retransmissions: u64,
-    /// Requests answered 503 because a table was full.
-    pub overload: u64,
     /// INVITEs answered 503 because the owner had shut the door.
     pub turned_away: u64,
+    /// Requests answered 503 because there were too many transactions.
+    pub transactions_full: u64,
+    /// Requests answered 503 because their peer had too many transactions.
+    pub peer_transactions_full: u64,
+    /// INVITEs answered 503 because there were too many dialogs.
+    pub dialogs_full: u64,
+    /// INVITEs answered 503 because their peer had too many dialogs.
+    pub peer_dialogs_full: u64,
+    /// Messages dropped because their sender is not allowed.
+    pub not_allowed: u64,
+    /// Requests answered 503 because their peer sent too many of them.
+    pub rate_refused: u64,
+    /// Requests dropped because their peer sent far too many of them.
+    pub rate_dropped: u64,
+    /// Requests answered 401 for want of credentials, or because their nonce had grown old.
+    pub challenged: u64,
+    /// Requests answered 401 because their credentials were wrong.
+    pub credentials_wrong: u64,
+    /// Requests of ours sent again with credentials.
+    pub authenticated: u64,
     /// Requests that arrived by more than one path (482).
     pub merged: u64,
     /// ACKs and responses that belong to nothing.

@@ -1,4 +1,4 @@
-//! SIP without I/O: messages, framing, transactions, dialogs (RFC 3261, 3581, 4028, 5626 section 4.4.1, 6026, 7989).
+//! SIP without I/O: messages, framing, transactions, dialogs (RFC 3261, 3581, 4028, 5626 section 4.4.1, 6026, 7616, 7989).
 //!
 //! Bytes become a [`Message`] ([`Message::parse_datagram`], [`Framer`]); an [`Endpoint`] takes messages and instants and gives
 //! back [`Action`]s: bytes to send and [`Event`]s for the recorder (and, for the demo and the tests, for a recording client:
@@ -15,12 +15,14 @@
 //! is a recording lost. It stays a dev-dependency, for that comparison alone.
 //!
 //! Left out: TLS (a transport is only a tag here), DNS (a next hop that is no IP address is reached through the peer that
-//! named it), authentication, and the meaning of bodies ([`crate::sdp`], [`crate::siprec`]).
+//! named it), and the meaning of bodies ([`crate::sdp`], [`crate::siprec`]).
 
 pub mod builder;
 pub mod client;
+pub mod digest;
 pub mod endpoint;
 pub mod event;
+pub mod gate;
 pub mod header;
 pub mod lex;
 pub mod malformed;
@@ -33,8 +35,10 @@ pub mod timers;
 pub mod uri;
 pub mod via;
 
+mod census;
 mod dialog;
 mod framer;
+mod nonce;
 mod outbound;
 mod server;
 mod session_id;
@@ -42,9 +46,11 @@ mod session_timer;
 mod table;
 
 pub use builder::{Builder, Reply};
+pub use digest::Credentials;
 pub use endpoint::Endpoint;
 pub use event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId, Shut};
 pub use framer::{Frame, Framer};
+pub use gate::{Gate, Rule, Verdict};
 pub use header::Head;
 pub use malformed::{Malformed, Why};
 pub use message::{CSeq, Message, Start};

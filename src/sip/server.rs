@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::builder::Reply;
+use super::census::Census;
 use super::event::{DialogId, RequestId};
 use super::message::Message;
 use super::method::Method;
@@ -75,6 +76,8 @@ pub(crate) enum Receipt {
     Merged,
     /// No room for another transaction.
     Full,
+    /// No room for another one of this peer.
+    PeerFull,
 }
 
 /// All server transactions.
@@ -85,10 +88,12 @@ pub(crate) struct Server {
     timers: Timers<RequestId>,
     next: u64,
     limit: usize,
+    peers: Census,
+    peer_limit: usize,
 }
 
 impl Server {
-    pub(crate) fn new(limit: usize) -> Server {
+    pub(crate) fn new(limit: usize, peer_limit: usize) -> Server {
         Server {
             transactions: HashMap::new(),
             keys: HashMap::new(),
@@ -96,7 +101,14 @@ impl Server {
             timers: Timers::new(),
             next: 0,
             limit,
+            peers: Census::default(),
+            peer_limit,
         }
+    }
+
+    /// Whether this request belongs to a transaction that is there.
+    pub(crate) fn knows(&self, request: &Message) -> bool {
+        self.keys.contains_key(&key(request, request.method()))
     }
 
     /// Matches a request that is no ACK, or starts a transaction for it.
@@ -112,6 +124,10 @@ impl Server {
         if self.transactions.len() >= self.limit {
             return Receipt::Full;
         }
+        if self.peers.of(peer.remote.ip()) >= self.peer_limit {
+            return Receipt::PeerFull;
+        }
+        self.peers.add(peer.remote.ip());
         let id = RequestId(self.next);
         self.next += 1;
         self.keys.insert(key.clone(), id);
@@ -208,6 +224,7 @@ impl Server {
         self.timers.set(id, None);
         if let Some(transaction) = self.transactions.remove(&id) {
             self.keys.remove(&transaction.key);
+            self.peers.remove(transaction.peer.remote.ip());
             transaction.merge_key.map(|key| self.merge_keys.remove(&key));
         }
     }

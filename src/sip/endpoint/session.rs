@@ -3,7 +3,9 @@
 use super::*;
 use crate::sip::client::Ask;
 use crate::sip::dialog::Retry;
-use crate::sip::event::Event;
+use crate::sip::digest;
+use crate::sip::header::Head;
+use crate::sip::message::Start;
 use crate::sip::outbound::{Outbound, OutboundId, Purpose, Request, once_more};
 use crate::sip::server::Transaction;
 use crate::sip::session_timer::{Lapse, Refresher, Role, SessionExpires, SessionTimer, Terms};
@@ -165,6 +167,28 @@ impl Endpoint {
         if let Some(dialog) = self.dialogs.dialog(id) {
             dialog.invite_out = invite;
         }
+    }
+
+    /// Answers the peer's challenge to a request of ours, once, or twice if only the nonce was too old (RFC 3261 section 22.2).
+    pub(in crate::sip) fn authenticate(
+        &mut self,
+        now: Mono,
+        outbound: &Outbound,
+        response: &Message,
+    ) -> Option<OutboundId> {
+        let id = outbound.dialog;
+        let cnonce = self.random_hex(8);
+        let dialog = self.dialogs.dialog(id).filter(|_| matches!(response.code(), Some(401 | 407)))?;
+        let credentials = self.gate.as_ref()?.credentials(dialog.peer.remote.ip())?;
+        let (head, _) = Head::read(outbound.bytes().to_vec());
+        let Some(Start::Request { method, uri }) = head.start() else { return None };
+        let (name, value, stale) =
+            digest::authorization(response, credentials, method.as_str(), uri.as_str(), &cnonce)?;
+        if outbound.tries > u8::from(stale) {
+            return None;
+        }
+        self.counters.authenticated += 1;
+        self.send_again(now, id, outbound.bytes(), (outbound.purpose, outbound.tries + 1), &[(name, value)])
     }
 
     /// Sends a request of ours once more as a new one, with these headers changed.

@@ -1,5 +1,6 @@
 //! Two endpoints, a clock that is only a number, and a network that loses what a test says.
 
+mod gate_tests;
 mod session_tests;
 
 use proptest::prelude::*;
@@ -355,7 +356,7 @@ fn full_tables_are_answered_503_without_state() {
     let (sent, events) = recorder.feed(&invite(2));
     assert!(events.is_empty());
     assert_eq!((sent[0].code(), sent[0].header("Retry-After").as_deref()), (Some(503), Some("5")));
-    assert_eq!((recorder.endpoint.transactions(), recorder.endpoint.counters().overload), (1, 1));
+    assert_eq!((recorder.endpoint.transactions(), recorder.endpoint.counters().transactions_full), (1, 1));
 
     let config = Config { dialogs_max: 1, ..Config::recorder() };
     let mut recorder = Recorder { now: Mono(0), endpoint: Endpoint::new(config, seeded(1)) };
@@ -661,11 +662,9 @@ impl World {
                 | Event::Reinvite { request, .. }
                 | Event::InDialog { request, .. } = event
                 {
-                    let _ = self.recorder.respond(
-                        self.now,
-                        request,
-                        Answer::ok().body("application/sdp", "v=0\r\n"),
-                    );
+                    let owner = if from_client { &mut self.client } else { &mut self.recorder };
+                    let answer = Answer::ok().body("application/sdp", "v=0\r\n");
+                    let _ = owner.respond(self.now, request, answer);
                 }
             }
         }

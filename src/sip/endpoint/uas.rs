@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::sip::dialog::{Dialog, Unacked};
+use crate::sip::gate::Verdict;
 use crate::sip::multipart;
 use crate::sip::server::Receipt;
 use crate::sip::session_timer::Terms;
@@ -32,6 +33,8 @@ const KNOWN_OPTIONS: [&str; 16] = [
 
 /// When a request outside of its turn may be tried again (RFC 3261 section 14.2: 0 to 10 s).
 const TURN: Duration = Duration::from_secs(2);
+/// Retry-After of a peer that sends too much: its bucket is full again then.
+const RATE: Duration = Duration::from_secs(1);
 /// Retry-After of a full table.
 const OVERLOAD: Duration = Duration::from_secs(5);
 
@@ -41,6 +44,9 @@ impl Endpoint {
             return self.on_ack(now, message);
         }
         let Some(reply) = Reply::new(&message, from.remote) else { return };
+        if !self.may_enter(now, from, &message, &reply) {
+            return;
+        }
         match self.server.receive(now, &message, from, reply.clone()) {
             Receipt::New(request) => self.on_new_request(now, from, request, message),
             Receipt::Retransmission(again) => {
@@ -52,10 +58,47 @@ impl Endpoint {
                 self.respond_stateless(from, &reply, &Answer::new(482, "Loop Detected"));
             }
             Receipt::Full => {
-                self.counters.overload += 1;
+                self.counters.transactions_full += 1;
                 self.respond_stateless(from, &reply, &Answer::unavailable("Too Many Transactions", OVERLOAD));
             }
+            Receipt::PeerFull => {
+                self.counters.peer_transactions_full += 1;
+                let answer = Answer::unavailable("Too Many Transactions of This Peer", OVERLOAD);
+                self.respond_stateless(from, &reply, &answer);
+            }
         }
+    }
+
+    /// Asks the gate, unless the request has passed it before. What it refuses leaves no state behind.
+    fn may_enter(&mut self, now: Mono, from: Peer, message: &Message, reply: &Reply) -> bool {
+        let ip = from.remote.ip();
+        let Some(gate) = self.gate.as_mut().filter(|gate| gate.asks(ip)) else { return true };
+        if self.server.knows(message) {
+            return true;
+        }
+        let answer = match gate.check(now, ip, message) {
+            Verdict::Pass => return true,
+            Verdict::Drop => {
+                self.counters.rate_dropped += 1;
+                return false;
+            }
+            Verdict::Busy => {
+                self.counters.rate_refused += 1;
+                Answer::unavailable("Too Many Requests", RATE)
+            }
+            Verdict::Challenge { nonce, stale, wrong } => {
+                *(if wrong {
+                    &mut self.counters.credentials_wrong
+                } else {
+                    &mut self.counters.challenged
+                }) += 1;
+                gate.challenges(&nonce, stale).fold(Answer::new(401, "Unauthorized"), |answer, challenge| {
+                    answer.header("WWW-Authenticate", &challenge)
+                })
+            }
+        };
+        self.respond_stateless(from, reply, &answer);
+        false
     }
 
     fn on_new_request(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
@@ -89,8 +132,12 @@ impl Endpoint {
             return self.answer(now, request, Answer::unavailable("Service Unavailable", after));
         }
         if self.dialogs.len() >= self.config.dialogs_max {
-            self.counters.overload += 1;
+            self.counters.dialogs_full += 1;
             return self.answer(now, request, Answer::unavailable("Too Many Dialogs", OVERLOAD));
+        }
+        if self.dialogs.of_peer(from.remote.ip()) >= self.config.peer_dialogs_max {
+            self.counters.peer_dialogs_full += 1;
+            return self.answer(now, request, Answer::unavailable("Too Many Dialogs of This Peer", OVERLOAD));
         }
         let tag = self.tag();
         let mut dialog = Dialog::from_invite(&message, from, tag, now);
