@@ -35,10 +35,22 @@ pub enum Bug {
     WrittenTooLate,
     /// Recovery fills the torn frame up and seals it anew.
     RecoverySealsTornFrame,
+    /// A 2xx that comes again is not acknowledged again.
+    AckNotRepeated,
+    /// A SIP transaction that has ended stays.
+    TransactionKept,
+    /// A retransmitted SIP request is served like a new one.
+    RetransmissionServed,
+    /// A session that was refreshed runs out all the same.
+    RefreshForgotten,
 }
 
 impl Bug {
-    /// Every fault.
+    /// Faults in signalling, for the worlds of `sip::endpoint`.
+    pub const SIP: [Bug; 4] =
+        [Bug::AckNotRepeated, Bug::TransactionKept, Bug::RetransmissionServed, Bug::RefreshForgotten];
+
+    /// Every fault on the way of a packet.
     pub const ALL: [Bug; 14] = [
         Bug::DuplicateNotSeen,
         Bug::WrapForgotten,

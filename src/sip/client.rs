@@ -25,6 +25,7 @@ use super::outbound::{Outbound, OutboundId, Purpose, Receipt, Request};
 use super::peer::Peer;
 use super::session_timer::{Refresher, Role};
 use crate::base::Mono;
+use crate::base::planted::{Bug, planted};
 
 /// A request of ours.
 pub(super) struct Ask {
@@ -316,7 +317,7 @@ impl Endpoint {
         let Sent { purpose, cseq, body } = sent;
         let Some(dialog) = self.dialogs.dialog(id) else { return self.stray() };
         if let Some((_, ack)) = dialog.ack.clone().filter(|(number, _)| *number == cseq) {
-            return self.send(ack);
+            return if planted(Bug::AckNotRepeated) { self.stray() } else { self.send(ack) };
         }
         if dialog.invite_out.take().is_none() {
             // A repeated 2xx whose ACK the owner still owes.

@@ -16,6 +16,7 @@ use super::peer::Peer;
 use super::session_timer::Wish;
 use super::timers::{Due, LIFE, Resend, T2, T4, Timers};
 use crate::base::Mono;
+use crate::base::planted::{Bug, planted};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -114,7 +115,8 @@ impl Server {
     /// Matches a request that is no ACK, or starts a transaction for it.
     pub(crate) fn receive(&mut self, now: Mono, request: &Message, peer: Peer, reply: Reply) -> Receipt {
         let key = key(request, request.method());
-        if let Some(known) = self.keys.get(&key).and_then(|id| self.transactions.get(id)) {
+        let known = self.keys.get(&key).filter(|_| !planted(Bug::RetransmissionServed));
+        if let Some(known) = known.and_then(|id| self.transactions.get(id)) {
             return Receipt::Retransmission(known.repeat());
         }
         let merge_key = request.to().tag().is_empty().then(|| merge_key(request));
@@ -222,6 +224,9 @@ impl Server {
 
     fn remove(&mut self, id: RequestId) {
         self.timers.set(id, None);
+        if planted(Bug::TransactionKept) {
+            return;
+        }
         if let Some(transaction) = self.transactions.remove(&id) {
             self.keys.remove(&transaction.key);
             self.peers.remove(transaction.peer.remote.ip());

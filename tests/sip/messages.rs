@@ -15,13 +15,22 @@ pub enum Fate {
 
 use Fate::{Answered, Dropped, Taken, Tolerated};
 
-/// The bytes of a message of this list, in which control characters are written as `{07}`.
+/// The bytes of a message of this list, in which control characters are written as `{07}` and what comes several times as `{20*very}`.
 pub fn bytes(text: &str) -> Vec<u8> {
     let controls = [("{00}", "\0"), ("{07}", "\x07"), ("{7f}", "\x7f"), ("\n", "\r\n")];
-    controls.iter().fold(text.to_owned(), |text, (written, meant)| text.replace(written, meant)).into_bytes()
+    let mut text = text.to_owned();
+    while let Some(star) = text.find('*').filter(|star| {
+        text[..*star].rfind('{').is_some_and(|open| text[open + 1..*star].parse::<u8>().is_ok())
+    }) {
+        let open = text[..star].rfind('{').expect("was looked at");
+        let close = star + text[star..].find('}').expect("is closed");
+        let times = text[open + 1..star].parse().expect("was looked at");
+        text.replace_range(open..=close, &text[star + 1..close].repeat(times));
+    }
+    controls.iter().fold(text, |text, (written, meant)| text.replace(written, meant)).into_bytes()
 }
 
-pub const TORTURE: [(&str, Fate, &str); 47] = [
+pub const TORTURE: [(&str, Fate, &str); 49] = [
     (
         "wsinv",
         Taken,
@@ -767,6 +776,75 @@ Record-Route: <sip:UserB@example.com;maddr=ss1.example.com>
 To: sip:+16505552222@ss1.example.net;user=phone
 Call-ID: inv2543.1717@ift.client.example.com
 CSeq: 56 INVITE
+Content-Type: application/sdp
+
+v=0
+"#,
+    ),
+    (
+        "longreq",
+        Taken,
+        r#"INVITE sip:user@example.com SIP/2.0
+To: "I have a user name of {10*extreme} proportion" <sip:user@example.com:6000;unknownparam1=very{20*long}value;longparam{25*name}=shortvalue;very{25*long}ParameterNameWithNoValue>
+F: sip:{5*amazinglylongcallername}@example.net;tag=12{50*982}424;unknownheaderparam{20*name}=unknowheaderparam{15*value};unknownValueless{10*paramname}
+Call-ID: longreq.one{20*really}longcallid
+CSeq: 3882340 INVITE
+Unknown-{20*Long}-Name: unknown-{20*long}-value; unknown-{20*long}-parameter-name = unknown-{20*long}-parameter-value
+Via: SIP/2.0/TCP sip33.example.com
+v: SIP/2.0/TCP sip32.example.com
+V: SIP/2.0/TCP sip31.example.com
+Via: SIP/2.0/TCP sip30.example.com
+ViA: SIP/2.0/TCP sip29.example.com
+VIa: SIP/2.0/TCP sip28.example.com
+VIA: SIP/2.0/TCP sip27.example.com
+via: SIP/2.0/TCP sip26.example.com
+viA: SIP/2.0/TCP sip25.example.com
+vIa: SIP/2.0/TCP sip24.example.com
+vIA: SIP/2.0/TCP sip23.example.com
+V :  SIP/2.0/TCP sip22.example.com
+v :  SIP/2.0/TCP sip21.example.com
+V  : SIP/2.0/TCP sip20.example.com
+v  : SIP/2.0/TCP sip19.example.com
+Via : SIP/2.0/TCP sip18.example.com
+Via  : SIP/2.0/TCP sip17.example.com
+Via: SIP/2.0/TCP sip16.example.com
+Via: SIP/2.0/TCP sip15.example.com
+Via: SIP/2.0/TCP sip14.example.com
+Via: SIP/2.0/TCP sip13.example.com
+Via: SIP/2.0/TCP sip12.example.com
+Via: SIP/2.0/TCP sip11.example.com
+Via: SIP/2.0/TCP sip10.example.com
+Via: SIP/2.0/TCP sip9.example.com
+Via: SIP/2.0/TCP sip8.example.com
+Via: SIP/2.0/TCP sip7.example.com
+Via: SIP/2.0/TCP sip6.example.com
+Via: SIP/2.0/TCP sip5.example.com
+Via: SIP/2.0/TCP sip4.example.com
+Via: SIP/2.0/TCP sip3.example.com
+Via: SIP/2.0/TCP sip2.example.com
+Via: SIP/2.0/TCP sip1.example.com
+Via: SIP/2.0/TCP host.example.com;received=192.0.2.5;branch=very{50*long}branchvalue
+Max-Forwards: 70
+Contact: <sip:{5*amazinglylongcallername}@host5.example.net>
+Content-Length: 5
+Content-Type: application/sdp
+
+v=0
+"#,
+    ),
+    (
+        "sdp01",
+        Taken,
+        r#"INVITE sip:user@example.com SIP/2.0
+To: sip:j_user@example.com
+Contact: <sip:caller@host15.example.net>
+From: sip:caller@example.net;tag=234
+Max-Forwards: 5
+Call-ID: sdp01.ndaksdj9342dasdd
+Accept: text/nobodyKnowsThis
+CSeq: 8 INVITE
+Via: SIP/2.0/UDP 192.0.2.15;branch=z9hG4bKkdjuw
+Content-Length: 5
 Content-Type: application/sdp
 
 v=0
