@@ -158,6 +158,7 @@ fn plan() -> ShardPlan {
         port_count: STREAMS * 2,
         calls_max: u32::from(CALLS),
         horizon: Duration::from_millis(200),
+        silence_alarm: Duration::from_secs(30),
         receive_buffers: 1024,
     }
 }

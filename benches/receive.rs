@@ -177,6 +177,7 @@ impl Recorder {
             port_count: streams as u16 * 2 + 200,
             calls_max: streams as u32 / 2,
             horizon: Duration::from_millis(200),
+            silence_alarm: Duration::from_secs(30),
             receive_buffers: BUFFERS,
         };
         let (mut control, end) = link(Arc::new(|| {}));

@@ -69,8 +69,12 @@ pub const OPENING_TICK: Duration = Duration::from_millis(2);
 pub const HORIZON_MAX: Duration = Duration::from_millis(500);
 /// A packet further ahead of its arrival than this has jumped: it is placed by arrival instead.
 pub const AHEAD_MAX: Duration = Duration::from_millis(400);
-/// A track listens to one address at a time; another may take over once it has been silent for this long.
+/// A track listens to one address at a time; another may take over once it has been silent for this long ...
 pub const SOURCE_HOLD: Duration = Duration::from_millis(200);
+/// ... and the other has sent so many packets without it being heard. So many from one address also make it the one.
+pub const SOURCE_LOCK_PACKETS: u32 = 5;
+/// An address that has been silent for this long is forgotten: whoever speaks first is heard.
+pub const SOURCE_GONE: Duration = Duration::from_secs(2);
 /// A call whose RTP has stopped for longer than this is told to the control core as one without media.
 pub const MEDIA_GAP_MAX: Duration = Duration::from_secs(5);
 /// A source whose smallest delay has moved by this much is put right at its next natural gap.

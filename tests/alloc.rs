@@ -65,6 +65,7 @@ fn plan(port_first: u16) -> ShardPlan {
         port_count: 64,
         calls_max: 4,
         horizon: Duration::from_millis(200),
+        silence_alarm: Duration::from_secs(30),
         receive_buffers: 1024,
     }
 }

@@ -73,5 +73,10 @@ fn summary(exported: &Exported, output: &Path) -> String {
         SampleFormat::Pcm16 => "PCM 16 bit",
     };
     let seconds = exported.samples as f64 / f64::from(audio.rate.max(1));
-    format!("{}: {seconds:.3} s, {} channels, {format}, {} Hz", output.display(), audio.channels, audio.rate)
+    let cut = match exported.cut as f64 / f64::from(audio.rate.max(1)) {
+        0.0 => String::new(),
+        cut => format!(", {cut:.3} s of pauses cut out"),
+    };
+    let (output, channels, rate) = (output.display(), audio.channels, audio.rate);
+    format!("{output}: {seconds:.3} s, {channels} channels, {format}, {rate} Hz{cut}")
 }

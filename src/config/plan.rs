@@ -46,6 +46,8 @@ pub struct Plan {
     pub rtp_bind: IpAddr,
     /// First and last media port: the first even, the last odd.
     pub rtp_ports: (u16, u16),
+    /// RTP of a call may be silent for this long before an alarm; zero: there is none.
+    pub silence_alarm: Duration,
     /// Receive buffers per shard.
     pub receive_buffers: u32,
     /// Where the control socket is, unless there is none.
@@ -202,6 +204,7 @@ impl Check<'_> {
             peers: self.peers(),
             rtp_bind: self.rtp_bind(),
             rtp_ports,
+            silence_alarm: Duration::from_secs(self.number("rtp.silence_alarm_seconds", 0, 24 * 3600)),
             receive_buffers: self.receive_buffers(calls_max.div_ceil(shards as u32)),
             control_socket: self.control_socket(&recordings),
             recordings,

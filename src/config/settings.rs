@@ -162,6 +162,11 @@ pub const SETTINGS: &[Setting] = &[
         "Receive buffers per shard, a power of two.\n0: enough for 100 ms of standstill at calls_max, twice over.",
     ),
     setting(
+        "rtp.silence_alarm_seconds",
+        Default::Number(30),
+        "A call for which no RTP has come for so long, hold aside, is told of in the log. It goes on all the same. 0: never.",
+    ),
+    setting(
         "control.socket",
         Default::Text(""),
         "The Unix socket through which `tapehead ctl` talks to the recorder; for its own user and root alone.\nEmpty: `control.sock` in recordings.dir. \"off\": none.",

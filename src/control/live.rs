@@ -91,6 +91,12 @@ impl Call {
         self.log(out, Severity::Info, format!("recording ended: {cause}"));
     }
 
+    /// No RTP has come for as long as the operator waits for it. An alarm, and no more than that.
+    pub fn silent(&mut self, since: Mono, now: Now, out: &mut Outbox) {
+        let seconds = now.mono.since(since).as_secs();
+        self.log(out, Severity::Warn, format!("no RTP has come for {seconds} s; the call goes on"));
+    }
+
     /// A silent stretch: written down now, on disk within [`CHECKPOINT_INTERVAL`].
     pub fn interval(&mut self, interval: Interval, now: Now) {
         self.book.interval(interval);

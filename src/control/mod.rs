@@ -242,8 +242,9 @@ impl<E: Entropy> Control<E> {
             ShardEvent::Media { call, flowing } => {
                 self.with(call, |call, _, _| call.quiet_since = (!flowing).then_some(now.mono));
             }
-            // Silence ends nothing.
-            ShardEvent::Silence { .. } => {}
+            ShardEvent::Silence { call, since } => {
+                self.with(call, |call, _, out| call.silent(since, now, out));
+            }
             ShardEvent::Interval { call, interval } => {
                 self.with(call, |call, _, _| call.interval(interval, now));
             }

@@ -9,6 +9,7 @@ mod gaps;
 mod interval;
 mod pauses;
 mod source;
+mod source_lock;
 mod track;
 
 pub use counters::{Counters, Fate};
@@ -16,6 +17,7 @@ pub use g711::{
     ALAW_TO_LINEAR, MULAW_TO_LINEAR, alaw_to_linear, linear_to_alaw, linear_to_mulaw, mulaw_to_linear,
 };
 pub use interval::{Cause, Interval, Intervals};
+pub use source_lock::SourceLock;
 pub use track::{ANCHORS_KEPT_MAX, Anchor, Track, Verdict};
 
 /// Samples per second of every track (G.711, RFC 3551 section 4.5.14).

@@ -134,6 +134,11 @@ impl Track {
         self.reason.held |= held;
     }
 
+    /// Whether it is on hold.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
     /// From position `at` on nothing is recorded. While paused it does nothing.
     pub fn pause(&mut self, at: u64) {
         self.pauses.begin(at);

@@ -48,6 +48,7 @@ fn one(
         port_count: last - first + 1,
         calls_max: plan.shard_calls_max(),
         horizon: plan.horizon,
+        silence_alarm: plan.silence_alarm,
         receive_buffers: plan.receive_buffers,
     };
     let (bell, choice) = (Arc::clone(bell), plan.ring);

@@ -6,6 +6,7 @@
 //! ```
 
 mod change;
+mod flow;
 mod leg;
 mod pause;
 mod receive;
@@ -22,6 +23,7 @@ use crate::media::{Counters, SampleFormat, Track};
 use crate::ring::{Completion, FileIx, Op};
 use crate::rtp::rtcp;
 use change::Growth;
+use flow::Flow;
 use leg::{Leg, Port};
 use pause::Pause;
 pub use receive::Datagram;
@@ -57,6 +59,7 @@ pub struct Call {
     bind_tries: u32,
     refusal: Option<Refusal>,
     growth: Option<Growth>,
+    flow: Flow,
     pause: Option<Pause>,
     /// The segment has ended at a cut, and the control core knows.
     reported: bool,
@@ -84,6 +87,7 @@ impl Call {
             bind_tries: 0,
             refusal: None,
             growth: None,
+            flow: Flow::default(),
             pause: None,
             reported: false,
             report_at: now + RTCP_INTERVAL,
@@ -228,6 +232,7 @@ impl Call {
         if self.legs.len() > self.media.len() {
             self.grow_further(io);
         }
+        self.tell_flow(io);
         self.perhaps_cut(now, horizon);
         if self.segment.format().is_none() && now >= FORMAT_WAIT.as_millis() as u64 * 8 {
             self.segment.decide(self.format, self.media.len());
@@ -248,7 +253,7 @@ impl Call {
     fn send_reports(&mut self, heard_since: u64, io: &mut Io<'_>) {
         let cname = format!("{:08x}@tapehead", self.ssrc);
         for (leg, media) in self.legs.iter_mut().zip(&mut self.media) {
-            let (Some(to), Some(pair)) = (leg.rtcp_heard.or(leg.rtcp_to), leg.pair) else { continue };
+            let (Some(to), Some(pair)) = (leg.reports_to(), leg.pair) else { continue };
             let mut blocks = Vec::new();
             media.report(io.now, heard_since, |block| blocks.push(block));
             let mut bytes = Vec::new();

@@ -48,6 +48,8 @@ pub struct ShardPlan {
     pub calls_max: u32,
     /// How long a packet may be overtaken by others; at most [`HORIZON_MAX`].
     pub horizon: Duration,
+    /// RTP may be silent for this long before an alarm; zero: there is none.
+    pub silence_alarm: Duration,
     /// Receive buffers of its ring.
     pub receive_buffers: u32,
 }
@@ -133,6 +135,7 @@ impl Events {
 struct Io<'a> {
     now: Mono,
     slot: u32,
+    silence_alarm: Duration,
     outbox: &'a mut Vec<Op>,
     blocks: &'a mut BlockPool,
     coverage: &'a mut Coverage,
@@ -146,6 +149,7 @@ struct Io<'a> {
 /// Everything but the ring.
 struct Core {
     horizon: u64,
+    silence_alarm: Duration,
     calls: Vec<Option<Box<Call>>>,
     free: Vec<u32>,
     by_id: HashMap<CallId, u32>,
@@ -241,6 +245,7 @@ impl Core {
         let ring = plan.ring();
         Core {
             horizon: plan.horizon.min(HORIZON_MAX).as_millis() as u64 * 8,
+            silence_alarm: plan.silence_alarm,
             calls: (0..plan.calls_max).map(|_| None).collect(),
             free: (0..plan.calls_max).rev().collect(),
             by_id: HashMap::with_capacity(plan.calls_max as usize),
@@ -275,6 +280,7 @@ impl Core {
         let mut io = Io {
             now,
             slot,
+            silence_alarm: self.silence_alarm,
             outbox: &mut self.outbox,
             blocks,
             coverage: &mut self.coverage,

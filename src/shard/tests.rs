@@ -68,6 +68,7 @@ impl World {
             port_count: 16,
             calls_max: 2,
             horizon: Duration::from_millis(200),
+            silence_alarm: Duration::from_secs(30),
             receive_buffers: 64,
         };
         let (control, end) = link(Arc::new(|| {}));
@@ -387,8 +388,8 @@ fn strangers_are_refused_while_the_announced_source_talks_and_heard_when_nobody_
         }
         world.turn(20);
     }
-    world.turn(SOURCE_HOLD.as_millis() as u64 + 40);
-    world.raw_from(7777, ports[0], &strange(40));
+    world.turn(SOURCE_GONE.as_millis() as u64 + 40);
+    world.raw_from(7777, ports[0], &strange(122));
     world.turn(40);
     let (_, tracks, ..) = world.close();
     let counters = tracks[0].counters;

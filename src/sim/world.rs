@@ -270,6 +270,7 @@ fn shard_plan(index: u32, prng: &mut Prng) -> ShardPlan {
         port_count: 16 + 2 * prng.below(40) as u16,
         calls_max: 1 + prng.below(6) as u32,
         horizon: Duration::from_millis([40, 100, 200, 200, 200, 350, 500][prng.below(7) as usize]),
+        silence_alarm: Duration::from_secs(2),
         receive_buffers: 1 << (5 + prng.below(4)),
     }
 }

@@ -1,7 +1,8 @@
 //! Export of a recording, or of one segment, as a plain WAV file.
 //!
-//! Segments of one format are joined byte for byte; if their formats or channels differ, everything becomes PCM16. Gaps between segments
-//! are silence, and so is a damaged frame, with a warning that says where. Leaves out where the bytes go.
+//! Segments of one layout are joined byte for byte; where tracks were added during the call, they are silent before. If formats differ,
+//! everything becomes PCM16. Gaps between segments are silence, but for those that a pause has cut out; and so is a damaged frame, with a
+//! warning that says where. Leaves out where the bytes go.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -12,7 +13,7 @@ use super::names::*;
 use super::sealed_file::{OpenError, OpenedFile, SealedFile, read_manifest};
 use crate::keys::{KeyError, KeyProvider};
 use crate::limits::*;
-use crate::media::{SampleFormat, alaw_to_linear, mulaw_to_linear};
+use crate::media::{Cause, SampleFormat, alaw_to_linear, mulaw_to_linear};
 use crate::recording::{Manifest, wav};
 use crate::seal::{AudioParams, Kind, State};
 
@@ -23,6 +24,8 @@ pub struct Exported {
     pub audio: AudioParams,
     /// Samples per channel.
     pub samples: u64,
+    /// Samples that a pause has cut out: so much longer is the recording's timeline.
+    pub cut: u64,
     /// What is not as it was recorded. Empty if all is well.
     pub warnings: Vec<String>,
 }
@@ -67,21 +70,24 @@ pub fn export(
     progress: &mut dyn FnMut(u64),
 ) -> Result<Exported, ExportError> {
     let mut warnings = Vec::new();
-    let (parts, origin) = plan(disk, path, keys, &mut warnings)?;
+    let (parts, origin, pauses) = plan(disk, path, keys, &mut warnings)?;
     let (Some(first), Some(end)) = (parts.first(), parts.iter().map(Part::end).max()) else {
         return Err(ExportError::NoAudio("the recording has no segment that can be opened".to_owned()));
     };
-    let same = parts
-        .iter()
-        .all(|part| (part.audio.format, part.audio.channels) == (first.audio.format, first.audio.channels));
+    let same = parts.iter().all(|part| part.audio.format == first.audio.format);
     let channels = parts.iter().map(|part| part.audio.channels).max().unwrap_or(1);
     let format = if same { first.audio.format } else { SampleFormat::Pcm16 };
     let audio = AudioParams { format, channels, rate: first.audio.rate, start: origin };
-    let samples = end - origin;
     check_gaps(&parts, origin)?;
+    let cuts = cuts(&parts, origin, &pauses);
+    let cut = cuts.iter().map(|(from, to)| to - from).sum();
+    let samples = end - origin - cut;
     let mut sink = Sink { out, audio, position: origin, failure: None };
     sink.write(&wav::plain_header(&audio, samples));
     for part in &parts {
+        if cuts.contains(&(sink.position, part.start)) {
+            sink.position = part.start;
+        }
         sink.silence_until(part.start);
         copy(part, &mut sink, &mut warnings, progress)?;
     }
@@ -89,7 +95,7 @@ pub fn export(
         sink.write(&[0]);
     }
     sink.finish()?;
-    Ok(Exported { audio, samples, warnings })
+    Ok(Exported { audio, samples, cut, warnings })
 }
 
 /// A start taken from a block 0 that someone has changed must not make us write silence for years.
@@ -103,6 +109,21 @@ fn check_gaps(parts: &[Part<'_>], origin: u64) -> Result<(), ExportError> {
         position = position.max(part.end());
     }
     Ok(())
+}
+
+/// The gaps between segments that lie wholly in a pause, as `(from, to)`.
+fn cuts(parts: &[Part<'_>], origin: u64, pauses: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let mut position = origin;
+    let mut cuts = Vec::new();
+    for part in parts {
+        let gap = (position, part.start);
+        let in_pause = |&(from, to): &(u64, u64)| from <= gap.0 && gap.1 <= to;
+        if gap.0 < gap.1 && pauses.iter().any(in_pause) {
+            cuts.push(gap);
+        }
+        position = position.max(part.end());
+    }
+    cuts
 }
 
 /// A segment and its place.
@@ -119,24 +140,27 @@ impl Part<'_> {
     }
 }
 
-/// The parts in order, and where the export starts.
+/// The parts in order, where the export starts, and the stretches that were paused.
+type Parts<'d> = (Vec<Part<'d>>, u64, Vec<(u64, u64)>);
+
+/// Finds out what there is to export.
 fn plan<'d>(
     disk: &'d dyn Disk,
     path: &Path,
     keys: &dyn KeyProvider,
     warnings: &mut Vec<String>,
-) -> Result<(Vec<Part<'d>>, u64), ExportError> {
+) -> Result<Parts<'d>, ExportError> {
     if disk.list(path).is_ok() {
-        return plan_recording(disk, path, keys, warnings).map(|parts| (parts, 0));
+        return plan_recording(disk, path, keys, warnings);
     }
     let sealed = SealedFile::open(disk, path).map_err(|why| ExportError::NoAudio(why.to_string()))?;
     if sealed.block0.kind == Kind::Manifest {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        return plan_recording(disk, folder, keys, warnings).map(|parts| (parts, 0));
+        return plan_recording(disk, folder, keys, warnings);
     }
     let part = part(sealed, keys, warnings)?;
     let origin = part.start;
-    Ok((vec![part], origin))
+    Ok((vec![part], origin, Vec::new()))
 }
 
 fn plan_recording<'d>(
@@ -144,7 +168,7 @@ fn plan_recording<'d>(
     folder: &Path,
     keys: &dyn KeyProvider,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Part<'d>>, ExportError> {
+) -> Result<Parts<'d>, ExportError> {
     let manifest = match read_manifest(disk, &folder.join(MANIFEST), keys) {
         Ok(manifest) => Some(manifest),
         Err(why) => {
@@ -175,7 +199,9 @@ fn plan_recording<'d>(
     let missing = entries.filter(|entry| !present.contains(&entry.number));
     warnings.extend(missing.map(|entry| format!("segment {} is missing", entry.number)));
     parts.sort_by_key(|part| part.start);
-    Ok(parts)
+    let intervals = manifest.iter().flat_map(|manifest| &manifest.intervals);
+    let pauses = intervals.filter(|interval| interval.cause == Cause::Pause);
+    Ok((parts, 0, pauses.map(|interval| (interval.start, interval.end)).collect()))
 }
 
 /// Opens a segment. What its frame 0 says of the audio is authentic, what block 0 says is not.
@@ -336,12 +362,16 @@ impl Sink<'_> {
         }
         let mut converted = Vec::with_capacity(bytes.len() * 2);
         for sample in bytes.chunks_exact(align) {
-            for channel in sample.chunks_exact(from.format.bytes()) {
-                converted.extend_from_slice(&linear(from.format, channel).to_le_bytes());
+            if from.format == self.audio.format {
+                converted.extend_from_slice(sample);
+            } else {
+                let channels = sample.chunks_exact(from.format.bytes());
+                converted.extend(channels.flat_map(|channel| linear(from.format, channel).to_le_bytes()));
             }
             // Channels that this segment does not have are silent in it.
             let missing = usize::from(self.audio.channels.saturating_sub(from.channels));
-            converted.resize(converted.len() + 2 * missing, 0);
+            let silence = missing * self.audio.format.bytes();
+            converted.resize(converted.len() + silence, self.audio.format.silence());
         }
         self.write(&converted);
     }

@@ -3,7 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::media::Interval;
 use crate::seal::{Block0, StreamSeed, seal_whole};
+use crate::store::finalise;
 use crate::store::testing::{Fixture, STARTED};
 
 fn exported(fixture: &Fixture, path: &Path) -> (Exported, Vec<u8>) {
@@ -79,11 +81,9 @@ fn an_open_or_cut_file_gives_what_is_good() {
     assert!(data == fixture.samples(0, 2040));
 }
 
-#[test]
-fn segments_of_different_formats_become_pcm16() {
-    let fixture = Fixture::new();
-    fixture.segment(1, 0, 2040);
-    let audio = AudioParams { format: SampleFormat::Alaw, rate: 8000, channels: 3, start: 2040 };
+/// Puts a segment of three tracks and one frame behind 2,040 samples; sample `n` of all tracks together is `n`.
+fn segment_of_three_tracks(fixture: &Fixture, format: SampleFormat) {
+    let audio = AudioParams { format, rate: 8000, channels: 3, start: 2040 };
     let keyring = fixture.keyring();
     let block0 = Block0::segment(fixture.recording, 2, "acme", STARTED, audio, keyring.wrapped.clone());
     let mut plain = wav::header(&audio, 1).to_vec();
@@ -91,6 +91,43 @@ fn segments_of_different_formats_become_pcm16() {
     let seed = StreamSeed::new(&mut fixture.entropy());
     let sealed = seal_whole(block0, &keyring.key, &seed, &plain, 0, 1360).unwrap();
     fixture.disk.put(&active_folder(&fixture.root, fixture.recording).join("0002.tape"), sealed);
+}
+
+#[test]
+fn tracks_that_came_later_are_silent_before() {
+    let fixture = Fixture::new();
+    fixture.segment(1, 0, 2040);
+    segment_of_three_tracks(&fixture, SampleFormat::Mulaw);
+    let (exported, data) = exported(&fixture, &active_folder(&fixture.root, fixture.recording));
+    assert_eq!((exported.audio.format, exported.audio.channels), (SampleFormat::Mulaw, 3));
+    let first: Vec<u8> =
+        fixture.samples(0, 2040).as_chunks().0.iter().flat_map(|&[a, b]: &[u8; 2]| [a, b, 0xff]).collect();
+    let second: Vec<u8> = (0..4080u32).map(|at| at as u8).collect();
+    assert!(data == [first, second].concat());
+}
+
+#[test]
+fn a_gap_that_a_pause_has_cut_out_is_not_written() {
+    let fixture = Fixture::new();
+    fixture.segment(1, 0, 2040);
+    fixture.segment(2, 10_000, 2040);
+    fixture.segment(3, 12_060, 10);
+    let mut manifest = fixture.manifest(&[(1, 0, 2040), (2, 10_000, 2040), (3, 12_060, 10)]);
+    manifest.intervals =
+        vec![Interval { track: 0, start: 1900, end: 10_000, cause: Cause::Pause, packets: 0, merged: false }];
+    let folder =
+        finalise(&fixture.disk, &fixture.root, manifest, &fixture.keyring(), &mut fixture.entropy()).unwrap();
+    let (exported, data) = exported(&fixture, &folder);
+    assert_eq!((exported.cut, exported.warnings.len()), (10_000 - 2040, 0));
+    let (before, after) = (fixture.samples(0, 2040), fixture.samples(10_000, 2040));
+    assert!(data == [&before[..], &after, &[0xff; 40], &fixture.samples(12_060, 10)].concat());
+}
+
+#[test]
+fn segments_of_different_formats_become_pcm16() {
+    let fixture = Fixture::new();
+    fixture.segment(1, 0, 2040);
+    segment_of_three_tracks(&fixture, SampleFormat::Alaw);
     let (exported, data) = exported(&fixture, &active_folder(&fixture.root, fixture.recording));
     assert_eq!((exported.audio.format, exported.audio.channels), (SampleFormat::Pcm16, 3));
     let at = |sample: usize, channel: usize| {

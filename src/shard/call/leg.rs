@@ -2,10 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::Mono;
-use crate::limits::{PORT_TRIES_MAX, SOURCE_HOLD};
+use crate::limits::PORT_TRIES_MAX;
 use crate::link::{Refusal, TrackPlan, TrackReport};
-use crate::media::{Payload, Track};
+use crate::media::{Payload, SourceLock, Track};
 use crate::ring::{Errno, Op, SocketIx};
 use crate::shard::Io;
 use crate::srtp;
@@ -27,9 +26,8 @@ pub(super) struct Leg {
     pub(super) ports: [Port; 2],
     pub(super) bind_failed: Option<Errno>,
     pub(super) rtcp_mux: bool,
-    /// Where RTP was announced to come from, and who was heard last, when.
-    pub(super) rtp_from: Option<SocketAddr>,
-    pub(super) talking: Option<(SocketAddr, Mono)>,
+    /// Whom it listens to.
+    pub(super) lock: SourceLock,
     pub(super) rtcp_to: Option<SocketAddr>,
     /// Where its RTCP really comes from: a better address than the one announced.
     pub(super) rtcp_heard: Option<SocketAddr>,
@@ -45,24 +43,11 @@ impl Leg {
             ports: [Port::Idle; 2],
             bind_failed: None,
             rtcp_mux: false,
-            rtp_from: None,
-            talking: None,
+            lock: SourceLock::default(),
             rtcp_to: None,
             rtcp_heard: None,
             srtp: None,
         }
-    }
-
-    /// Whether a packet comes from somebody else than who is talking. Who was announced is always right; anybody else may speak when the last
-    /// one has fallen silent, because sources move and NAT hides them.
-    pub(super) fn is_foreign(&mut self, from: SocketAddr, at: Mono) -> bool {
-        let foreign = self.talking.is_some_and(|(talking, heard)| {
-            talking != from && self.rtp_from != Some(from) && at.since(heard) < SOURCE_HOLD
-        });
-        if !foreign {
-            self.talking = Some((from, at));
-        }
-        foreign
     }
 
     /// Gives it, as number `track` of its call, a port pair; another one if somebody else holds the first, which is one of its call's `tries`.
@@ -115,13 +100,33 @@ impl Leg {
                 *slot = Some(payload);
             }
         }
-        (self.rtp_from, self.talking) = (plan.rtp_from, None);
+        self.lock.announce(plan.rtp_from);
         self.rtcp_to = plan.rtcp_to;
         self.rtcp_heard = None;
         self.rtcp_mux = plan.rtcp_mux;
         match (&mut self.srtp, plan.srtp.as_deref()) {
             (Some(session), plan) => session.update(plan),
             (None, plan) => self.srtp = plan.map(|plan| Box::new(srtp::Session::new(plan))),
+        }
+    }
+
+    /// Where receiver reports go: where its RTCP comes from, else where it should (RFC 3550 section 11) beside RTP that does not come from where it
+    /// was announced, for there the announced address is of no use; else where the session description says.
+    pub(super) fn reports_to(&self) -> Option<SocketAddr> {
+        let beside = |talker: SocketAddr| match self.rtcp_mux {
+            true => talker,
+            false => SocketAddr::new(talker.ip(), talker.port().saturating_add(1)),
+        };
+        let moved = self.lock.talker().filter(|talker| self.rtcp_to.is_some_and(|to| to.ip() != talker.ip()));
+        self.rtcp_heard.or(moved.map(beside)).or(self.rtcp_to)
+    }
+
+    /// RTCP came from there. Only the peer's hosts tell where reports are wanted.
+    pub(super) fn heard_rtcp(&mut self, from: SocketAddr) {
+        let known = [self.lock.talker(), self.rtcp_to];
+        let mut hosts = known.iter().flatten().peekable();
+        if hosts.peek().is_none() || hosts.any(|host| host.ip() == from.ip()) {
+            self.rtcp_heard = Some(from);
         }
     }
 

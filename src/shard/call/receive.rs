@@ -47,7 +47,13 @@ impl Call {
         let Some(session) = &mut leg.srtp else { return self.sorted(track, is_rtcp, datagram, io) };
         let mut room = [0; DATAGRAM_BYTES_MAX];
         match session.open(is_rtcp, datagram.payload, datagram.arrival, &mut room) {
-            Ok(payload) => self.sorted(track, is_rtcp, &Datagram { payload, ..*datagram }, io),
+            Ok(payload) => {
+                // Whoever has the key is the peer, wherever it sends from.
+                if !is_rtcp {
+                    leg.lock.trust(datagram.from, datagram.arrival);
+                }
+                self.sorted(track, is_rtcp, &Datagram { payload, ..*datagram }, io)
+            }
             Err(Failure::Malformed) => Fate::Malformed,
             Err(Failure::Auth) => Fate::SrtpAuth,
             Err(Failure::Replay) => Fate::SrtpReplay,
@@ -64,9 +70,10 @@ impl Call {
         let Some(payload) = self.legs[track].payloads[usize::from(packet.payload_type & 0x7f)] else {
             return Fate::WrongPayloadType;
         };
-        if self.legs[track].is_foreign(datagram.from, datagram.arrival) {
+        if !self.legs[track].lock.hears(datagram.from, datagram.arrival) {
             return Fate::WrongSource;
         }
+        self.flow.packet(datagram.arrival);
         let arrival = self.position(datagram.arrival);
         let verdict = self.media[track].receive(&packet, payload, (datagram.arrival, arrival));
         let position = match verdict {
@@ -149,7 +156,7 @@ impl Call {
             }
         }
         if fate == Fate::Rtcp {
-            self.legs[track].rtcp_heard = Some(datagram.from);
+            self.legs[track].heard_rtcp(datagram.from);
         }
         fate
     }
