@@ -269,3 +269,60 @@ fn the_rules_see_what_they_forbid() {
     let body = format!("impl X {{\n    pub fn long(\n    ) {{\n{}    }}\n}}", "        f(1);\n".repeat(60));
     assert_eq!(source("sip", &body).functions(), [(2, 63)]);
 }
+
+/// Text of every file below a folder of the repository that ends so.
+fn texts(folder: &str, end: &str) -> String {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut all = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a folder of the repository") {
+            let path = entry.expect("it can be listed").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.to_string_lossy().ends_with(end) {
+                all += &fs::read_to_string(&path).expect("sources are readable UTF-8");
+            }
+        }
+    }
+    all
+}
+
+/// The words in backticks of a cell.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_row_of_the_interoperability_table_names_code_and_proofs_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let table = fs::read_to_string(root.join("src/manual/interop.rs")).expect("the table is there");
+    let tests = texts("src", ".rs") + &texts("tests", ".rs");
+    let is_proof = |name: &str| {
+        let scenario = root.join("sipp-scenarios").join(name).with_extension("toml");
+        scenario.is_file() || tests.contains(&format!("fn {name}("))
+    };
+    let mut next = 1;
+    let mut complaints = Vec::new();
+    for row in table.lines().filter_map(|line| line.strip_prefix("//! | ")) {
+        let cells: Vec<&str> = row.trim_end_matches(" |").split(" | ").collect();
+        let Ok(number) = cells[0].parse::<u32>() else { continue };
+        let [_, _, places, proofs] = cells[..] else { panic!("row {number} has not four cells") };
+        if number != next {
+            complaints.push(format!("row {next} is missing in front of row {number}"));
+        }
+        next = number + 1;
+        let places = quoted(places);
+        let lost = places.iter().filter(|path| !root.join(path).exists());
+        complaints.extend(lost.map(|path| format!("row {number}: there is no {path}")));
+        let unproved = quoted(proofs);
+        if places.is_empty() || unproved.is_empty() {
+            complaints.push(format!("row {number} names no code or no proof"));
+        }
+        let unproved = unproved.into_iter().filter(|name| !is_proof(name));
+        complaints.extend(unproved.map(|name| format!("row {number}: there is no test or scenario {name}")));
+    }
+    if next != 50 {
+        complaints.push(format!("rows {next} to 49 are missing"));
+    }
+    none_of(complaints);
+}

@@ -7,7 +7,7 @@ use crate::link::{Payload, SegmentReport, TrackReport};
 use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
-use crate::sip::{Message, Peer};
+use crate::sip::{Message, Method, Peer};
 use crate::siprec::{Bodies, Dossier, TrackIdentity, identify};
 
 /// Header fields that only say how a message travelled, or that are secrets.
@@ -73,7 +73,10 @@ impl Book {
         let time = at.to_rfc3339();
         let raw = bodies.metadata;
         let flags = if self.begun {
-            self.message(&time, message);
+            // An ACK repeats its INVITE.
+            if *message.method() != Method::Ack {
+                self.message(&time, message);
+            }
             // Some clients repeat a document with every refresh.
             bodies.metadata = raw.filter(|raw| !self.repeated(raw));
             self.dossier.message(&time, message, &bodies)

@@ -3,6 +3,7 @@
 //! - [`life_of_a_packet`]: from the wire to the sealed frame
 //! - [`life_of_a_call`]: from INVITE to a recording that is complete
 //! - [`sealed_format`]: what a recording is, byte by byte, for whoever has to open one without us
+//! - [`interop`]: what recording clients really send, where it is taken care of, and what proves it
 //! - [`failure_model`]: what may break, what it costs, and where it is written down
 //! - [`operating`]: installing, configuring, watching, recovering
 //! - [`proving`]: what `./check` proves, and how to add to it
@@ -10,6 +11,7 @@
 
 pub mod failure_model;
 pub mod glossary;
+pub mod interop;
 pub mod life_of_a_call;
 pub mod life_of_a_packet;
 pub mod operating;

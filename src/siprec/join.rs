@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::History;
 use super::records::StreamRecord;
+use super::{Flag, History};
 
 /// How a track found its stream, or a speaker his track.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -99,7 +99,9 @@ fn streams_of<'a>(
 /// Where no association was ever told and there are as many participants as tracks, their order is all there is.
 fn by_order(history: &History, tracks: &mut [TrackIdentity]) {
     let told = history.links.iter().any(|link| link.sends);
-    if told || history.participants.len() != tracks.len() {
+    // The associations may stand behind the damage.
+    let damaged = history.flags.iter().any(|flag| matches!(flag, Flag::Malformed | Flag::Cut));
+    if told || damaged || history.participants.len() != tracks.len() {
         return;
     }
     for (place, (track, who)) in tracks.iter_mut().zip(&history.participants).enumerate() {

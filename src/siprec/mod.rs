@@ -37,3 +37,6 @@ pub use role::{Role, RoleOf};
 pub use sign::{Sign, is_one_leg};
 pub use vendor::{Vendor, VendorSign};
 pub use write::write;
+
+#[cfg(test)]
+mod dialect_tests;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extension::{Known, KnownKind};
 use super::history::History;
-use super::{Vendor, aor};
+use super::{Flag, Vendor, aor};
 use crate::sip::NameAddr;
 
 /// Caller or callee.
@@ -78,6 +78,12 @@ pub(super) fn roles(history: &History, vendor: Option<Vendor>, known: &[Known]) 
         }
         for (who, role) in said {
             roles[who].get_or_insert_with(|| RoleOf { role, evidence: evidence.to_owned() });
+        }
+    }
+    // Who takes a stand-in's place takes its role.
+    for (place, who) in people.iter().enumerate() {
+        if let Some(new) = who.replaced_by.map(|new| new as usize).filter(|new| roles[*new].is_none()) {
+            roles[new] = roles[place].clone();
         }
     }
     roles
@@ -173,10 +179,12 @@ fn labels(case: &Case<'_>) -> Said {
     said
 }
 
-/// The first of two is the caller, but with Cisco's border element, where the first is the leg that recording is anchored to.
+/// The first of two is the caller, but with Cisco's border element, where the first is the leg that recording is anchored to, and
+/// where header fields tell of near and far end.
 fn order(case: &Case<'_>) -> Said {
+    let told = !case.history.flags.contains(&Flag::FromHeaders);
     match case.first[..] {
-        [a, b] if case.vendor != Some(Vendor::Cube) => vec![(a, Role::Caller), (b, Role::Callee)],
+        [a, b] if told && case.vendor != Some(Vendor::Cube) => vec![(a, Role::Caller), (b, Role::Callee)],
         _ => Vec::new(),
     }
 }

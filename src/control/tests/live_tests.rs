@@ -1,6 +1,7 @@
 //! Calls after their 200: holds, metadata, intervals, segments, the end.
 
 use super::*;
+use crate::limits::KEPT_MESSAGES_MAX;
 use crate::siprec;
 
 #[test]
@@ -121,6 +122,47 @@ fn metadata_is_kept_raw_with_its_history_and_repeats_are_no_news() {
     let manifest = world.last_manifest();
     assert_eq!(manifest.metadata.len(), crate::limits::METADATA_REVISIONS_MAX);
     assert!(manifest.metadata.last().unwrap().body.reveal().contains("260"), "the newest is there");
+    assert_eq!(manifest.notes.len(), 1);
+}
+
+#[test]
+fn headers_of_later_requests_are_kept_with_their_times() {
+    let mut world = World::new();
+    world.live(1);
+    for _ in 0..3 {
+        world.pass(60_000);
+        world.reinvite(1, OFFER);
+    }
+    world.pass(60_000);
+    world.bye(1, None);
+    world.shard_closes(1, Ok(()));
+    let [refresh, bye] = &world.last_manifest().sip.messages[..] else { panic!("alike ones are one entry") };
+    assert_eq!((refresh.method.as_str(), refresh.count, bye.method.as_str()), ("INVITE", 3, "BYE"));
+    let times = [&refresh.at, refresh.last.as_ref().unwrap(), &bye.at];
+    assert!(times.is_sorted() && times[0] != times[1], "{times:?}");
+    let value = |name: &str| bye.headers.iter().find(|h| h.name == name).map(|h| h.value.reveal().as_str());
+    assert_eq!((value("X-Guid"), value("From")), (Some("42"), Some("\"Al\" <sip:src@10.0.0.1>;tag=1")));
+    assert_eq!((value("Authorization"), value("Via")), (None, None));
+}
+
+#[test]
+fn requests_beyond_those_that_are_kept_leave_the_first_and_the_last() {
+    let mut world = World::new();
+    world.live(1);
+    for number in 0..KEPT_MESSAGES_MAX + 10 {
+        let request = world.request();
+        let header = format!("X-Number: {number}");
+        let message = Box::new(raw_message("INFO", &header, "text/plain", b""));
+        world.sip(SipEvent::InDialog { dialog: DialogId(1), request, message });
+    }
+    world.bye(1, None);
+    world.shard_closes(1, Ok(()));
+    let manifest = world.last_manifest();
+    let methods: Vec<&str> = manifest.sip.messages.iter().map(|one| one.method.as_str()).collect();
+    assert_eq!(
+        (methods.len(), methods[0], methods[KEPT_MESSAGES_MAX - 1]),
+        (KEPT_MESSAGES_MAX, "INFO", "BYE")
+    );
     assert_eq!(manifest.notes.len(), 1);
 }
 
