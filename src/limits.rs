@@ -204,18 +204,29 @@ pub const RATE_MAX: u64 = 1_000_000;
 pub const SIP_DATAGRAM_BYTES_MAX: usize = 65_535;
 /// Longest header block of a SIP message.
 pub const SIP_HEADER_BYTES_MAX: usize = 64 * 1024;
-/// Longest body of a SIP message on a stream.
+/// Longest body of a SIP message on a stream, unless an operator decides otherwise.
 pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Header lines of one SIP message.
 pub const SIP_HEADERS_MAX: usize = 512;
 /// Parts of one multipart body.
 pub const MULTIPART_PARTS_MAX: usize = 32;
-/// TCP connections of SIP peers held at once; the one idle longest makes room.
+/// TCP and TLS connections of SIP peers held at once. The one idle longest makes room, first of all one that never carried a message.
 pub const SIP_CONNECTIONS_MAX: usize = 4096;
 /// Messages queued towards one TCP peer; one that does not read them loses its connection.
 pub const SIP_WRITES_MAX: usize = 64;
 /// Messages that wait for the control core; beyond it sockets are not read.
 pub const SIP_INBOUND_MAX: usize = 1024;
+/// Of a message on its way in, each connection has this much to itself, beside what it reads at once: ordinary messages always pass.
+pub const SIP_STREAM_FREE_BYTES: usize = 16 * 1024;
+/// What all connections together may hold beyond it: messages that are not complete, not yet looked at, or not yet taken by their peer.
+/// A connection that would need more is closed.
+pub const SIP_STREAM_BYTES_MAX: usize = 256 << 20;
+/// TLS handshakes under way at once; the oldest makes room.
+pub const TLS_HANDSHAKES_MAX: usize = 256;
+/// A TLS handshake has to be done after this long.
+pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// How often certificates and keys are looked at for changes.
+pub const TLS_LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// A message begun on a stream has to be complete after this long.
 pub const SIP_STREAM_MESSAGE_MAX: Duration = Duration::from_secs(32);
 /// Transactions alive at once; a request beyond it is answered 503 without state.
@@ -288,6 +299,9 @@ const _: () = {
     let frames_per_second = TRACKS_MAX * 2 * 8000 / FRAME_PLAIN_BYTES + 1;
     let span_ms = HORIZON_MAX.as_millis() + AHEAD_MAX.as_millis();
     assert!(span_ms < 1000 && CALL_BLOCKS_MAX * BLOCK_FRAMES >= frames_per_second);
+    // A few of the largest messages fit beside each other, and the worst of all connections stays below half a GiB.
+    assert!(SIP_STREAM_BYTES_MAX >= 16 * (SIP_HEADER_BYTES_MAX + SIP_BODY_BYTES_MAX));
+    assert!(SIP_STREAM_BYTES_MAX + SIP_CONNECTIONS_MAX * 2 * SIP_STREAM_FREE_BYTES <= 512 << 20);
     assert!(DRIFT_FORCE.as_millis() < HORIZON_MAX.as_millis());
     assert!(
         DATAGRAM_BYTES_MAX >= 12 + 60 * 8 + SRTP_OVERHEAD_BYTES_MAX,

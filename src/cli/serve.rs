@@ -22,7 +22,7 @@ pub struct Args {
     print_config: bool,
 }
 
-/// Runs until SIGTERM or SIGINT; the second one ends the draining.
+/// Runs until SIGTERM or SIGINT; the second one ends the draining. SIGHUP has certificates read again.
 pub fn run(args: Args) -> ExitCode {
     match serve(&args) {
         Ok(()) => Exit::Ok.into(),
@@ -73,6 +73,7 @@ fn gather(args: &Args) -> Result<Raw, Failure> {
 async fn record(plan: Plan) -> Result<(), Failure> {
     // Before the start, so that no signal is lost.
     let mut signals = [signal(SignalKind::terminate()).map_err(system)?, signal(SignalKind::interrupt()).map_err(system)?];
+    let mut again = signal(SignalKind::hangup()).map_err(system)?;
     let recorder = Recorder::start(plan, None).map_err(|why| {
         // Everything but this is found out before a socket is opened.
         let exit = if matches!(why, StartError::Bind(_)) { Exit::Failed } else { Exit::Usage };
@@ -83,6 +84,7 @@ async fn record(plan: Plan) -> Result<(), Failure> {
         tokio::select! {
             () = recorder.ended() => break,
             () = either(&mut signals) => stopper.stop(),
+            Some(()) = again.recv() => recorder.reload(),
         }
     }
     recorder.join().map_err(|_| (Exit::Failed, "the control thread panicked; see the log".to_owned()))

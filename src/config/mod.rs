@@ -5,12 +5,16 @@
 //! started with. Everything that can be checked is checked before a file or a socket is opened. Leaves out reading the file:
 //! that is the command's business.
 
+mod listen;
 mod peers;
 mod plan;
 mod raw;
 mod settings;
+mod tls;
 
+pub use listen::{External, Listen};
 pub use peers::PeerPlan;
-pub use plan::{CONTROL_SOCKET, External, Listen, LogFormat, LogLevel, Machine, Plan, RingChoice};
+pub use plan::{CONTROL_SOCKET, LogFormat, LogLevel, Machine, Plan, RingChoice};
 pub use raw::{Problem, Problems, Raw, Source};
 pub use settings::{PEER_SETTINGS, SETTINGS, Setting, Value};
+pub use tls::{ClientCertificates, TlsPlan};

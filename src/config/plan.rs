@@ -1,15 +1,16 @@
 //! The checked configuration.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::listen::Listen;
 use super::peers::PeerPlan;
 use super::raw::{Problem, Problems, Raw};
 use super::settings::Value;
+use super::tls::TlsPlan;
 use crate::base::Network;
 use crate::limits::{CALLS_MAX, HORIZON_MAX, NETWORKS_MAX, RATE_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
-use crate::sip::Transport;
 
 /// The name of the control socket in the folder of the recordings, unless another place is configured.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -36,6 +37,10 @@ pub struct Plan {
     pub drain: Duration,
     /// Where SIP is taken.
     pub sip_listen: Vec<Listen>,
+    /// Longest body of a SIP message on a stream, in bytes.
+    pub body_bytes_max: usize,
+    /// How TLS is spoken; there if anything listens for it.
+    pub tls: Option<TlsPlan>,
     /// Who may talk SIP at all, peers aside; empty: everybody.
     pub sip_allow: Vec<Network>,
     /// Record calls without a sign of SIPREC, too.
@@ -62,53 +67,6 @@ pub struct Plan {
     pub log_level: LogLevel,
     /// How it is logged.
     pub log_format: LogFormat,
-}
-
-/// A listening point of SIP.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Listen {
-    /// Over what.
-    pub transport: Transport,
-    /// Where.
-    pub address: SocketAddr,
-    /// What clients are told instead.
-    pub external: Option<External>,
-}
-
-impl Listen {
-    /// A listening point that clients know by its own address.
-    pub fn new(transport: Transport, address: SocketAddr) -> Listen {
-        Listen { transport, address, external: None }
-    }
-}
-
-/// Our address as clients reach it, where a NAT stands between.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct External {
-    /// For Contact, Via and SDP.
-    pub ip: IpAddr,
-    /// For Contact and Via, if the NAT changes that, too.
-    pub port: Option<u16>,
-}
-
-impl External {
-    fn parse(text: &str) -> Option<External> {
-        let ip_only = text.parse().ok().map(|ip| External { ip, port: None });
-        let both =
-            || text.parse::<SocketAddr>().ok().map(|at| External { ip: at.ip(), port: Some(at.port()) });
-        ip_only.or_else(both).filter(|external| !external.ip.is_unspecified() && external.port != Some(0))
-    }
-}
-
-/// As a URI and a Via write it: an IPv6 address in brackets.
-impl std::fmt::Display for External {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.ip, self.port) {
-            (ip, Some(port)) => write!(f, "{}", SocketAddr::new(ip, port)),
-            (IpAddr::V4(ip), None) => write!(f, "{ip}"),
-            (IpAddr::V6(ip), None) => write!(f, "[{ip}]"),
-        }
-    }
 }
 
 /// Which ring shards use.
@@ -177,7 +135,7 @@ fn port_pairs((first, last): (u16, u16)) -> u32 {
 
 pub(super) struct Check<'a> {
     pub(super) raw: &'a Raw,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Check<'_> {
@@ -186,6 +144,8 @@ impl Check<'_> {
         let shards = self.shards(machine, rtp_ports);
         let calls_max = self.calls_max(rtp_ports);
         let (recordings, master_key) = self.folders();
+        let sip_listen = self.listen();
+        let tls = self.tls(&sip_listen);
         Plan {
             shards,
             ring: self.one_of(
@@ -198,7 +158,9 @@ impl Check<'_> {
             shard_busy_max_percent: self.number("shard_busy_max_percent", 1, 100) as u8,
             horizon: self.milliseconds("horizon_ms", HORIZON_MAX),
             drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
-            sip_listen: self.listen(),
+            sip_listen,
+            body_bytes_max: (self.number("sip.body_kb_max", 64, 64 * 1024) << 10) as usize,
+            tls,
             sip_allow: self.networks("sip.allow", NETWORKS_MAX),
             any_call: self.switch("sip.any_call"),
             peers: self.peers(),
@@ -264,7 +226,7 @@ impl Check<'_> {
         Duration::from_millis(self.number(key, 0, max.as_millis() as u64))
     }
 
-    fn one_of<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
+    pub(super) fn one_of<T: Copy>(&mut self, key: &str, choices: &[(&str, T)]) -> T {
         let said = self.text(key).to_owned();
         match choices.iter().find(|(name, _)| *name == said) {
             Some((_, choice)) => *choice,
@@ -276,7 +238,7 @@ impl Check<'_> {
         }
     }
 
-    fn rtp_ports(&mut self) -> (u16, u16) {
+    pub(super) fn rtp_ports(&mut self) -> (u16, u16) {
         let said = self.text("rtp.ports").to_owned();
         let ends =
             said.split_once('-').and_then(|(a, b)| Some((a.trim().parse().ok()?, b.trim().parse().ok()?)));
@@ -344,65 +306,6 @@ impl Check<'_> {
         said
     }
 
-    fn listen(&mut self) -> Vec<Listen> {
-        let said = self.list("sip.listen").to_vec();
-        let mut listen = Vec::new();
-        for item in &said {
-            match listen_point(item) {
-                Some(point) if point.address.port() != 0 && listen.iter().any(|known| same(known, &point)) => {
-                    self.problem("sip.listen", format_args!("names {item:?} twice"));
-                }
-                Some(point) => listen.push(point),
-                None => self.problem(
-                    "sip.listen",
-                    format_args!(
-                        "takes \"udp:ADDRESS:PORT\" and \"tcp:ADDRESS:PORT\", with \";external=ADDRESS\" if need be, not {item:?}"
-                    ),
-                ),
-            }
-        }
-        if said.is_empty() {
-            self.problem("sip.listen", "is empty: no call could reach the recorder");
-        }
-        self.apart_from_media(&listen);
-        let external = self.external_address();
-        listen.iter_mut().for_each(|point| {
-            point.external = point.external.or(external.filter(|e| e.ip.is_ipv4() == point.address.is_ipv4()))
-        });
-        listen
-    }
-
-    /// A SIP port inside the media range would be taken by the first of the two that binds it.
-    fn apart_from_media(&mut self, listen: &[Listen]) {
-        let (first, last) = self.rtp_ports_unchecked();
-        let clash = listen
-            .iter()
-            .find(|l| l.transport == Transport::Udp && (first..=last).contains(&l.address.port()));
-        if let Some(clash) = clash {
-            let what =
-                format!("takes UDP port {}, which is inside rtp.ports {first}-{last}", clash.address.port());
-            self.problem("sip.listen", what);
-        }
-    }
-
-    fn rtp_ports_unchecked(&self) -> (u16, u16) {
-        let mut quiet = Check { raw: self.raw, problems: Vec::new() };
-        quiet.rtp_ports()
-    }
-
-    /// The default of all listeners of its address family.
-    fn external_address(&mut self) -> Option<External> {
-        let said = self.text("sip.external_address").to_owned();
-        let external = External::parse(&said).filter(|external| external.port.is_none());
-        if !said.is_empty() && external.is_none() {
-            self.problem(
-                "sip.external_address",
-                format_args!("must be an IP address that clients can reach, or empty, not {said:?}"),
-            );
-        }
-        external
-    }
-
     fn rtp_bind(&mut self) -> IpAddr {
         let said = self.text("rtp.bind").to_owned();
         said.parse().unwrap_or_else(|_| {
@@ -433,24 +336,6 @@ impl Check<'_> {
         }
         (dir, key)
     }
-}
-
-fn same(a: &Listen, b: &Listen) -> bool {
-    (a.transport, a.address) == (b.transport, b.address)
-}
-
-fn listen_point(text: &str) -> Option<Listen> {
-    let (point, external) = match text.split_once(";external=") {
-        Some((point, external)) => (point, Some(External::parse(external)?)),
-        None => (text, None),
-    };
-    let (transport, address) = point.split_once(':')?;
-    let transport = match transport {
-        "udp" => Transport::Udp,
-        "tcp" => Transport::Tcp,
-        _ => return None,
-    };
-    Some(Listen { external, ..Listen::new(transport, address.parse().ok()?) })
 }
 
 #[cfg(test)]

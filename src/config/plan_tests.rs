@@ -89,7 +89,13 @@ fn what_is_impossible_is_named() {
         ("calls_max = 9000", "calls_max is 9000, but rtp.ports 10000-19999 has only 5000"),
         ("[rtp]\nreceive_buffers = 1000", "rtp.receive_buffers must be a power of two"),
         ("[sip]\nlisten = []", "sip.listen is empty"),
-        ("[sip]\nlisten = ['tls:1.2.3.4:5061']", "sip.listen takes \"udp:ADDRESS:PORT\""),
+        ("[sip]\nlisten = ['ws:1.2.3.4:5061']", "sip.listen takes \"udp:ADDRESS:PORT\""),
+        ("[sip]\nlisten = ['tls:1.2.3.4:5061']", "tls.key is empty, but sip.listen has a tls: listener"),
+        (
+            "[sip]\nlisten = ['tls:1.2.3.4:5061']\n[tls]\nclient_certificates = 'optional'",
+            "tls.client_ca is empty, but tls.client_certificates asks for certificates",
+        ),
+        ("[tls]\nclient_certificates = 'some'", "tls.client_certificates must be one of"),
         (
             "[sip]\nlisten = ['udp:0.0.0.0:10002']",
             "sip.listen takes UDP port 10002, which is inside rtp.ports",

@@ -133,7 +133,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "sip.listen",
         Default::List(&["udp:0.0.0.0:5060", "tcp:0.0.0.0:5060"]),
-        "Where SIP is taken: \"udp:ADDRESS:PORT\" or \"tcp:ADDRESS:PORT\". Port 0 lets the system choose; the log says which.\nWhere clients reach it by another address (NAT): \"udp:0.0.0.0:5060;external=203.0.113.5\", with a port if that differs, too.",
+        "Where SIP is taken: \"udp:ADDRESS:PORT\", \"tcp:ADDRESS:PORT\" or \"tls:ADDRESS:PORT\". Port 0 lets the system choose; the log says which.\nWhere clients reach it by another address (NAT): \"udp:0.0.0.0:5060;external=203.0.113.5\", with a port if that differs, too.",
     ),
     setting(
         "sip.external_address",
@@ -149,6 +149,41 @@ pub const SETTINGS: &[Setting] = &[
         "sip.any_call",
         Default::Switch(false),
         "Record every call, also those that show no sign of SIPREC (which otherwise get 421).",
+    ),
+    setting(
+        "sip.body_kb_max",
+        Default::Number(1024),
+        "Longest body of a SIP message over TCP or TLS, in KiB; a longer one is answered 413 and stepped over.",
+    ),
+    setting(
+        "tls.certificate",
+        Default::Text(""),
+        "Our certificate for tls: listeners, PEM, followed by what leads from it to its root. TLS 1.2 and 1.3 are spoken.\nThis and the other files are read again when they change, and on SIGHUP; one that can't be used leaves the old in force.",
+    ),
+    setting(
+        "tls.key",
+        Default::Text(""),
+        "The private key of that certificate, PEM. Nobody else should be able to read it.",
+    ),
+    setting(
+        "tls.client_certificates",
+        Default::Text("none"),
+        "Whether clients have to show a certificate: \"none\", \"optional\" (a bad one is refused, none is not) or \"required\".",
+    ),
+    setting(
+        "tls.client_ca",
+        Default::Text(""),
+        "Who may have signed the certificates of clients: one or more certificates, PEM.",
+    ),
+    setting(
+        "tls.server_ca",
+        Default::Text(""),
+        "Who may have signed the certificate of a client that we connect to because its own connection is gone, PEM.\nEmpty: the same as tls.client_ca. If both are empty, we connect to nobody.",
+    ),
+    setting(
+        "tls.server_names",
+        Default::List(&[]),
+        "Such a certificate has to bear the IP address connected to or one of these names. \"*\": any name, if signed by that CA.",
     ),
     setting("rtp.bind", Default::Text("0.0.0.0"), "The local address on which media is received."),
     setting(

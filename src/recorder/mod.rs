@@ -31,6 +31,7 @@ use crate::config::Plan;
 use crate::keys::{KeyProvider, LocalKeys, MasterKeyError};
 use crate::ring::RingError;
 use crate::sip::Transport;
+use crate::sip_net::{Tls, TlsError};
 use crate::store::{self, ActiveLock, LockError, OsDisk, StoreError};
 use crate::sys::{self, OsEntropy};
 
@@ -56,6 +57,8 @@ pub enum StartError {
     Ring(RingError),
     /// The system says no to a thread, memory or the like.
     System(std::io::Error),
+    /// Certificate, key or CA of TLS can't be used.
+    Tls(TlsError),
     /// A SIP address can't be had.
     Bind(std::io::Error),
     /// The control socket can't be had.
@@ -70,6 +73,7 @@ impl fmt::Display for StartError {
             StartError::Recover(why) => write!(f, "recovery of what a crash left: {why}"),
             StartError::Ring(why) => write!(f, "{why} (setting `ring`)"),
             StartError::System(why) => write!(f, "starting threads: {why}"),
+            StartError::Tls(why) => write!(f, "TLS: {why}"),
             StartError::Bind(why) => write!(f, "opening the SIP sockets (setting `sip.listen`): {why}"),
             StartError::Control(path, why) => {
                 write!(f, "the control socket {} (setting `control.socket`): {why}", path.display())
@@ -115,6 +119,7 @@ pub struct Recorder {
     /// Which ring the shards run on: `io_uring` or `poll`.
     pub ring: &'static str,
     stopper: Stopper,
+    reload: Option<mpsc::Sender<()>>,
     ended: watch::Receiver<bool>,
     thread: JoinHandle<()>,
 }
@@ -126,6 +131,7 @@ impl Recorder {
         tracing::debug!(files, "open files allowed");
         let keys: Arc<dyn KeyProvider> =
             Arc::new(LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?);
+        let tls = plan.tls.as_ref().map(Tls::open).transpose().map_err(StartError::Tls)?;
         let lock = ActiveLock::take(&plan.recordings).map_err(StartError::Lock)?;
         recover(&plan, &*keys)?;
         let control_socket = plan.control_socket.as_deref().map(socket::Listener::open).transpose()?;
@@ -137,9 +143,11 @@ impl Recorder {
         let (stop, stopped) = watch::channel(0);
         let (end, ended) = watch::channel(false);
         let (told, bound) = mpsc::sync_channel(1);
+        let watched = tls.clone();
         let start = run::Start {
             plan,
             keys,
+            tls,
             shards,
             pool,
             bell,
@@ -158,12 +166,22 @@ impl Recorder {
         let of = |kind| bound.iter().filter(move |(k, _)| *k == kind).map(|(_, at)| *at).collect::<Vec<_>>();
         let [udp, tcp, tls] = [Transport::Udp, Transport::Tcp, Transport::Tls].map(of);
         tracing::info!(?udp, ?tcp, ?tls, ring, "listening");
-        Ok(Recorder { udp, tcp, tls, ring, stopper: Stopper(Arc::new(stop)), ended, thread })
+        let reload = watched.map(watch).transpose()?;
+        Ok(Recorder { udp, tcp, tls, ring, stopper: Stopper(Arc::new(stop)), reload, ended, thread })
     }
 
     /// Something to stop it with.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Reads certificates and keys again, in the background. A file that can't be used leaves the former in force.
+    pub fn reload(&self) {
+        match &self.reload {
+            // Only a thread that has panicked does not listen, and that is in the log.
+            Some(reload) => _ = reload.send(()),
+            None => tracing::info!("nothing to read again: TLS is not in use"),
+        }
     }
 
     /// Waits until it has ended, without blocking.
@@ -176,6 +194,13 @@ impl Recorder {
     pub fn join(self) -> std::thread::Result<()> {
         self.thread.join()
     }
+}
+
+/// Looks after the files of TLS, for as long as the sender lives.
+fn watch(tls: Arc<Tls>) -> std::io::Result<mpsc::Sender<()>> {
+    let (ask, asked) = mpsc::channel();
+    std::thread::Builder::new().name("tls-files".to_owned()).spawn(move || tls.watch(&asked))?;
+    Ok(ask)
 }
 
 /// Mends what a crash has left, before anything new is written.

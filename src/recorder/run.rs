@@ -18,7 +18,7 @@ use crate::keys::{KeyContext, KeyProvider};
 use crate::limits::TENANT;
 use crate::link::{Command, Event as ShardEvent};
 use crate::sip::{self, Endpoint, Transport};
-use crate::sip_net::Transports;
+use crate::sip_net::{Options, Tls, Transports};
 use crate::store::ActiveLock;
 use crate::sys::{self, OsEntropy};
 
@@ -28,6 +28,7 @@ type Bound = Vec<(Transport, SocketAddr)>;
 pub(super) struct Start {
     pub plan: Plan,
     pub keys: Arc<dyn KeyProvider>,
+    pub tls: Option<Arc<Tls>>,
     pub shards: Shards,
     pub pool: Pool,
     pub bell: Arc<Notify>,
@@ -42,15 +43,12 @@ pub(super) struct Start {
 impl Start {
     /// Runs until told to stop.
     pub fn run(mut self) {
-        if let Some(core) = self.core
-            && let Err(why) = sys::affinity::pin_thread(core)
-        {
-            tracing::warn!(core, %why, "the control thread is not pinned to its core");
-        }
         let end = self.end.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let opened = runtime.and_then(|runtime| {
-            let transports = runtime.block_on(async { Transports::bind(&self.plan.sip_listen) })?;
+            let options = self.options();
+            let transports = runtime.block_on(async { Transports::bind(&self.plan.sip_listen, options) })?;
+            self.pin();
             Ok((runtime, transports))
         });
         match opened {
@@ -71,6 +69,19 @@ impl Start {
             }
         }
         end.send(true).ok();
+    }
+
+    /// After the sockets' own thread, if there is one, has been started: it should run on any core but ours.
+    fn pin(&self) {
+        if let Some(core) = self.core
+            && let Err(why) = sys::affinity::pin_thread(core)
+        {
+            tracing::warn!(core, %why, "the control thread is not pinned to its core");
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options { tls: self.tls.clone(), body_bytes_max: self.plan.body_bytes_max, ..Options::default() }
     }
 
     pub(super) fn shut_down(&mut self) {

@@ -259,7 +259,7 @@ impl Dialog {
         let address = uri
             .ip()
             .filter(|ip| !ip.is_unspecified())
-            .map(|ip| SocketAddr::new(ip, uri.port().unwrap_or(5060)));
+            .map(|ip| SocketAddr::new(ip, uri.port().unwrap_or(transport.default_port())));
         let reliable = self.peer.transport.is_reliable();
         match address.filter(|_| transport == self.peer.transport) {
             Some(remote) if !reliable => (Peer { remote, ..self.peer }, None),

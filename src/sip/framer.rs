@@ -20,7 +20,6 @@ pub enum Frame {
 }
 
 /// Takes a stream in pieces of any size. Feed with [`Framer::push`], then take [`Framer::next_frame`] until `None`.
-#[derive(Default)]
 pub struct Framer {
     buffer: Vec<u8>,
     /// Bytes at the front that are done with.
@@ -30,12 +29,34 @@ pub struct Framer {
     /// Length of the message at the front, once its head has been read.
     wanted: Option<usize>,
     broken: bool,
+    body_bytes_max: usize,
+    /// Bytes of a refused body that are still to come.
+    skip: usize,
+}
+
+impl Default for Framer {
+    fn default() -> Framer {
+        Framer::new()
+    }
 }
 
 impl Framer {
-    /// An empty one.
+    /// An empty one for bodies up to [`SIP_BODY_BYTES_MAX`].
     pub fn new() -> Framer {
-        Framer::default()
+        Framer::with_body_max(SIP_BODY_BYTES_MAX)
+    }
+
+    /// An empty one for bodies up to this many bytes; a longer one is refused and stepped over.
+    pub fn with_body_max(body_bytes_max: usize) -> Framer {
+        Framer {
+            buffer: Vec::new(),
+            taken: 0,
+            searched: 0,
+            wanted: None,
+            broken: false,
+            body_bytes_max,
+            skip: 0,
+        }
     }
 
     /// Adds bytes as they came. After [`Frame::Broken`] they are dropped.
@@ -43,9 +64,16 @@ impl Framer {
         if self.broken {
             return;
         }
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
         self.buffer.drain(..self.taken);
         self.taken = 0;
-        self.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(&bytes[skipped..]);
+    }
+
+    /// Whether a message has begun and not ended.
+    pub fn is_inside(&self) -> bool {
+        self.skip > 0 || self.pending_bytes() > 0
     }
 
     /// Bytes held that belong to no frame yet.
@@ -71,6 +99,9 @@ impl Framer {
         };
         match self.body_bytes(head_bytes) {
             Err(why) => Some(self.give_up(why, head_bytes)),
+            Ok(body_bytes) if body_bytes > self.body_bytes_max => {
+                Some(self.step_over(head_bytes, body_bytes))
+            }
             Ok(body_bytes) => {
                 self.wanted = Some(head_bytes + body_bytes);
                 self.next_frame()
@@ -119,7 +150,6 @@ impl Framer {
         }
         let (head, _) = Head::read(self.buffer[self.taken..self.taken + head_bytes].to_vec());
         match head.content_length()? {
-            Some(length) if length > SIP_BODY_BYTES_MAX => Err(Why::BodyTooLong),
             Some(length) => Ok(length),
             // Mandatory on streams (RFC 3261 section 18.3); without a body nothing is lost by its absence.
             None if head.header("Content-Type").is_none() => Ok(0),
@@ -136,6 +166,16 @@ impl Framer {
             Ok(message) => Frame::Message(Box::new(message)),
             Err(malformed) => Frame::Malformed(malformed),
         }
+    }
+
+    /// Refuses a message for its body alone: where the next one starts is known.
+    fn step_over(&mut self, head_bytes: usize, body_bytes: usize) -> Frame {
+        let (head, _) = Head::read(self.buffer[self.taken..self.taken + head_bytes].to_vec());
+        let here = body_bytes.min(self.pending_bytes() - head_bytes);
+        self.taken += head_bytes + here;
+        self.skip = body_bytes - here;
+        self.searched = 0;
+        Frame::Malformed(Malformed::new(Why::BodyTooLong, head))
     }
 
     fn give_up(&mut self, why: Why, head_bytes: usize) -> Frame {
@@ -199,10 +239,33 @@ mod tests {
     }
 
     #[test]
-    fn a_body_of_a_megabyte_passes_and_a_longer_one_breaks() {
+    fn a_body_of_a_megabyte_passes_and_a_longer_one_is_refused_and_stepped_over() {
         let body = "x".repeat(SIP_BODY_BYTES_MAX);
         assert_eq!(frames(options(1, &body).as_bytes(), 60_000).len(), 1);
-        assert_eq!(frames(options(1, &(body + "x")).as_bytes(), 60_000), ["broken: Body too long"]);
+        let stream = options(1, &(body + "x")) + &options(2, "abc");
+        for size in [1000, 60_000, 2_000_000] {
+            assert_eq!(
+                frames(stream.as_bytes(), size),
+                ["malformed: Body too long", "2:abc"],
+                "pieces of {size}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_body_of_any_claimed_length_costs_no_memory() {
+        let mut framer = Framer::with_body_max(100);
+        let claim = options(1, "").replace("Content-Length:  0", &format!("Content-Length: {}", u32::MAX));
+        framer.push(claim.as_bytes());
+        assert!(matches!(
+            framer.next_frame(),
+            Some(Frame::Malformed(Malformed { why: Why::BodyTooLong, .. }))
+        ));
+        for _ in 0..100 {
+            framer.push(&[b'x'; 60_000]);
+            assert!(framer.next_frame().is_none() && framer.is_inside());
+            assert_eq!(framer.pending_bytes(), 0);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ pub enum Why {
     TooManyHeaders,
     /// A header block longer than [`crate::limits::SIP_HEADER_BYTES_MAX`].
     HeadersTooLong,
-    /// A body longer than [`crate::limits::SIP_BODY_BYTES_MAX`].
+    /// A body longer than is taken.
     BodyTooLong,
     /// A mandatory header is not there.
     Missing(&'static str),
@@ -42,7 +42,9 @@ impl Why {
     pub fn code(self) -> u16 {
         match self {
             Why::Version => 505,
-            Why::HeadersTooLong | Why::TooManyHeaders | Why::BodyTooLong => 513,
+            // RFC 3261 section 21.4.11.
+            Why::BodyTooLong => 413,
+            Why::HeadersTooLong | Why::TooManyHeaders => 513,
             _ => 400,
         }
     }

@@ -19,6 +19,11 @@ impl Transport {
         self != Transport::Udp
     }
 
+    /// The port where none is said (RFC 3261 section 19.1.2).
+    pub fn default_port(self) -> u16 {
+        if self == Transport::Tls { 5061 } else { 5060 }
+    }
+
     /// Its name in a Via.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -78,16 +78,30 @@ impl Via {
         }
     }
 
-    /// Where a response goes if there is no connection to send it back on (RFC 3261 section 18.2.2): the source address, with
-    /// the source port if the client asked for that (RFC 3581), else the port of sent-by. `maddr` is not followed: it would
-    /// let anyone point our answers at a third party.
+    /// Where a response goes if there is no connection to send it back on (RFC 3261 section 18.2.2): the source address, or
+    /// over UDP `maddr`; with the port of sent-by, or over UDP the source port if the client asked for that (RFC 3581). The
+    /// source port of a stream is nobody's to connect to.
     pub(crate) fn response_address(&self, source: SocketAddr) -> SocketAddr {
-        let ip: IpAddr = source.ip();
+        let datagrams = self.transport.eq_ignore_ascii_case("UDP");
         let default = if self.transport.eq_ignore_ascii_case("TLS") { 5061 } else { 5060 };
-        match self.param("rport") {
-            Some(_) => source,
-            None => SocketAddr::new(ip, self.port.unwrap_or(default)),
+        let port = self.port.unwrap_or(default);
+        match self.maddr(source.ip()).filter(|_| datagrams) {
+            Some(other) => SocketAddr::new(other, port),
+            None if datagrams && self.param("rport").is_some() => source,
+            None => SocketAddr::new(source.ip(), port),
         }
+    }
+
+    /// The address that the client wants responses at, if it is of the client's own network. Elsewhere anyone could point our
+    /// answers at a third party, ten of them for one INVITE.
+    fn maddr(&self, source: IpAddr) -> Option<IpAddr> {
+        let wanted = host_ip(self.param("maddr")?)?;
+        let near = match (wanted, source) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => a.octets()[..3] == b.octets()[..3],
+            (IpAddr::V6(a), IpAddr::V6(b)) => a.segments()[..4] == b.segments()[..4],
+            _ => false,
+        };
+        near.then_some(wanted)
     }
 }
 
@@ -149,6 +163,24 @@ mod tests {
             "SIP/2.0/UDP a b",
         ] {
             assert_eq!(Via::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_response_goes_where_the_transport_says() {
+        let goes = |via: &str| Via::parse(via).unwrap().response_address(source()).to_string();
+        for (via, to) in [
+            ("SIP/2.0/UDP 10.0.0.1;branch=x", "192.0.2.7:5060"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;rport;branch=x", "192.0.2.7:40000"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;maddr=192.0.2.9;rport;branch=x", "192.0.2.9:5070"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;maddr=198.51.100.1;branch=x", "192.0.2.7:5070"),
+            ("SIP/2.0/UDP 10.0.0.1:5070;maddr=proxy.example;branch=x", "192.0.2.7:5070"),
+            ("SIP/2.0/TCP 10.0.0.1:5070;rport;branch=x", "192.0.2.7:5070"),
+            ("SIP/2.0/TCP 10.0.0.1;rport=1;branch=x", "192.0.2.7:5060"),
+            ("SIP/2.0/TLS 10.0.0.1;branch=x", "192.0.2.7:5061"),
+            ("SIP/2.0/tls sbc.example:5071;rport;branch=x", "192.0.2.7:5071"),
+        ] {
+            assert_eq!(goes(via), to, "{via}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! SIP transports on the control core: UDP and TCP.
+//! SIP transports on the control core: UDP, TCP and TLS.
 //!
 //! Bytes in, messages out, and bytes back: what they mean is [`crate::sip`]'s. Every socket is read by a task of its own;
 //! what they read meets in one bounded queue, so that the control core has one thing to wait for:
@@ -23,10 +23,19 @@
 //! ```
 //!
 //! No peer can hold up another: a datagram that the kernel does not take at once is dropped (SIP sends it again), and a stream
-//! whose peer does not read is closed once its queue is full. Left out: TLS, WebSocket, DNS.
+//! whose peer does not read is closed once its queue is full. TLS runs on a thread of its own, so that handshakes take no time from
+//! the control core; what all streams hold is bounded together. Left out: WebSocket, DNS.
 
+mod budget;
+mod connections;
+mod handshakes;
+mod offload;
+mod stream;
 mod tcp;
+mod tls;
 mod udp;
+
+pub use tls::{Tls, TlsError};
 
 #[cfg(test)]
 mod tests;
@@ -39,8 +48,13 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use budget::{Budget, Count, Held};
+use connections::{Connections, Opened};
+use handshakes::Handshakes;
+use offload::Offload;
+
 use crate::config::Listen;
-use crate::limits::{SIP_CONNECTIONS_MAX, SIP_INBOUND_MAX};
+use crate::limits::{SIP_BODY_BYTES_MAX, SIP_CONNECTIONS_MAX, SIP_INBOUND_MAX, SIP_STREAM_BYTES_MAX};
 use crate::sip::{Malformed, Message, Peer, Transport};
 
 /// One message as it came, or what is wrong with it.
@@ -54,9 +68,51 @@ pub struct Inbound {
 
 /// What socket tasks tell.
 enum Arrival {
-    Message(Box<Inbound>),
-    Opened(tcp::Accepted),
+    Message(Box<Inbound>, Held),
+    Opened(Opened),
     Closed(u64),
+}
+
+/// What all socket tasks share.
+struct Shared {
+    arrived: mpsc::Sender<Arrival>,
+    budget: Budget,
+    counted: Counted,
+    body_bytes_max: usize,
+}
+
+/// What they count.
+#[derive(Default)]
+struct Counted {
+    bodies_refused: Count,
+    out_of_memory: Count,
+    handshakes_failed: Count,
+    handshakes_displaced: Count,
+    undeliverable: Count,
+}
+
+/// What sockets are opened with, besides where.
+#[derive(Clone)]
+pub struct Options {
+    /// There if anything listens for TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// Longest body of a message on a stream.
+    pub body_bytes_max: usize,
+    /// Connections held at once.
+    pub connections_max: usize,
+    /// Bytes that all of them may hold together, beyond what each has to itself.
+    pub stream_bytes_max: usize,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            tls: None,
+            body_bytes_max: SIP_BODY_BYTES_MAX,
+            connections_max: SIP_CONNECTIONS_MAX,
+            stream_bytes_max: SIP_STREAM_BYTES_MAX,
+        }
+    }
 }
 
 /// What went wrong without anybody being told.
@@ -68,18 +124,27 @@ pub struct Counters {
     pub evicted: u64,
     /// Connections closed because their peer did not read.
     pub stalled: u64,
-    /// Messages for a link that is gone with no address to connect to.
+    /// Connections that could not be made for a message of ours.
     pub undeliverable: u64,
+    /// Messages answered 413: their body was too long.
+    pub bodies_refused: u64,
+    /// Connections closed because all of them together held too much.
+    pub out_of_memory: u64,
+    /// TLS handshakes that failed or took too long.
+    pub handshakes_failed: u64,
+    /// TLS handshakes ended to make room for a newer one.
+    pub handshakes_displaced: u64,
 }
 
 /// All SIP sockets. Dropping it closes them.
 pub struct Transports {
     arrivals: mpsc::Receiver<Arrival>,
-    arrived: mpsc::Sender<Arrival>,
+    shared: Arc<Shared>,
+    tls: Option<(Arc<Tls>, Offload)>,
     udp: HashMap<u64, udp::Link>,
     /// What is bound, ports filled in: a listener's number is its place.
     listeners: Vec<(Transport, SocketAddr)>,
-    connections: tcp::Connections,
+    connections: Connections,
     tasks: Vec<JoinHandle<()>>,
     counters: Counters,
     next_link: u64,
@@ -90,18 +155,25 @@ const LINKS_PER_LISTENER: u64 = 1 << 48;
 
 impl Transports {
     /// Opens a socket for each listening point, which get their numbers in this order. Call inside of a tokio runtime.
-    pub fn bind(listen: &[Listen]) -> io::Result<Transports> {
-        Transports::bind_bounded(listen, SIP_CONNECTIONS_MAX)
-    }
-
-    fn bind_bounded(listen: &[Listen], connections_max: usize) -> io::Result<Transports> {
+    pub fn bind(listen: &[Listen], options: Options) -> io::Result<Transports> {
         let (arrived, arrivals) = mpsc::channel(SIP_INBOUND_MAX);
+        let shared = Shared {
+            arrived,
+            budget: Budget::new(options.stream_bytes_max),
+            counted: Counted::default(),
+            body_bytes_max: options.body_bytes_max,
+        };
+        let tls = match options.tls {
+            None => None,
+            Some(tls) => Some((tls, Offload::start("sip-tls")?)),
+        };
         let mut transports = Transports {
             arrivals,
-            arrived,
+            shared: Arc::new(shared),
+            tls,
             udp: HashMap::new(),
             listeners: Vec::new(),
-            connections: tcp::Connections::new(connections_max),
+            connections: Connections::new(options.connections_max),
             tasks: Vec::new(),
             counters: Counters::default(),
             next_link: 0,
@@ -115,20 +187,29 @@ impl Transports {
         let (local, task) = match point.transport {
             Transport::Udp => {
                 let link = self.new_link();
-                let (socket, task) = udp::listen(point.address, link, number, self.arrived.clone())?;
+                let (socket, task) = udp::listen(point.address, link, number, self.shared.clone())?;
                 let local = socket.local;
                 self.udp.insert(link, socket);
                 (local, task)
             }
-            Transport::Tcp => {
-                let first_link = (u64::from(number) + 1) * LINKS_PER_LISTENER;
-                tcp::listen(point.address, first_link, number, self.arrived.clone())?
-            }
-            Transport::Tls => return Err(io::ErrorKind::Unsupported.into()),
+            Transport::Tcp | Transport::Tls => self.listen_stream(point, number)?,
         };
         self.listeners.push((point.transport, local));
         self.tasks.push(task);
         Ok(())
+    }
+
+    fn listen_stream(&self, point: &Listen, number: u16) -> io::Result<(SocketAddr, JoinHandle<()>)> {
+        let first_link = (u64::from(number) + 1) * LINKS_PER_LISTENER;
+        let tls = (point.transport == Transport::Tls).then_some(self.tls.as_ref());
+        let tls = tls.map(|tls| tls.ok_or(io::ErrorKind::Unsupported)).transpose()?;
+        let _here = tls.map(|(_, offload)| offload.enter());
+        let listener = tcp::bind(point.address)?;
+        let local = listener.local_addr()?;
+        let tls = tls.map(|(tls, _)| tls.clone());
+        let door = tcp::Door { number, first_link, tls, handshakes: Handshakes::default() };
+        // Spawned where we have entered: on the thread for TLS, or on ours.
+        Ok((local, tokio::spawn(tcp::accept(listener, door, self.shared.clone()))))
     }
 
     fn new_link(&mut self) -> u64 {
@@ -168,7 +249,15 @@ impl Transports {
 
     /// What has been counted.
     pub fn counters(&self) -> Counters {
-        self.counters
+        let counted = &self.shared.counted;
+        Counters {
+            undeliverable: counted.undeliverable.now(),
+            bodies_refused: counted.bodies_refused.now(),
+            out_of_memory: counted.out_of_memory.now(),
+            handshakes_failed: counted.handshakes_failed.now(),
+            handshakes_displaced: counted.handshakes_displaced.now(),
+            ..self.counters
+        }
     }
 
     /// Connections alive.
@@ -181,7 +270,7 @@ impl Transports {
         loop {
             // We hold a sender ourselves, so the queue never ends.
             match self.arrivals.recv().await {
-                Some(Arrival::Message(inbound)) => {
+                Some(Arrival::Message(inbound, _held)) => {
                     self.connections.touch(inbound.peer.link);
                     return *inbound;
                 }
@@ -200,21 +289,33 @@ impl Transports {
                 let sent = self.udp.get(&to.link).is_some_and(|link| link.send(to.remote, &bytes));
                 self.counters.datagrams_dropped += u64::from(!sent);
             }
+            // Never in the clear instead.
+            Transport::Tls if self.tls.is_none() => self.shared.counted.undeliverable.up(),
             Transport::Tcp | Transport::Tls => self.send_stream(to, fallback, bytes),
         }
     }
 
     fn send_stream(&mut self, to: Peer, fallback: Option<SocketAddr>, bytes: Arc<[u8]>) {
         let address = if to.link == Peer::NEW_CONNECTION { to.remote } else { fallback.unwrap_or(to.remote) };
-        let link = self.connections.find(to.link, [to.remote, address]).unwrap_or_else(|| {
-            let link = self.new_link();
-            let peer = Peer { link, remote: address, ..to };
-            self.counters.evicted += self.connections.add(tcp::connect(peer, self.arrived.clone()));
-            link
-        });
-        if !self.connections.send(link, bytes) {
+        let link =
+            self.connections.find(to, [to.remote, address]).unwrap_or_else(|| self.connect(to, address));
+        if !self.connections.send(link, bytes, &self.shared.budget) {
             self.counters.stalled += 1;
         }
+    }
+
+    /// Starts connecting; messages may be queued at once.
+    fn connect(&mut self, to: Peer, address: SocketAddr) -> u64 {
+        let peer = Peer { link: self.new_link(), remote: address, ..to };
+        let (opened, inner) = stream::halves(peer);
+        self.counters.evicted += self.connections.add(opened);
+        match self.tls.as_ref().filter(|_| to.transport == Transport::Tls) {
+            Some((tls, offload)) => {
+                offload.spawn(tcp::connect(peer, Some(tls.clone()), inner, self.shared.clone()));
+            }
+            None => _ = tokio::spawn(tcp::connect(peer, None, inner, self.shared.clone())),
+        }
+        peer.link
     }
 }
 

@@ -60,7 +60,7 @@ struct Station {
 
 impl Station {
     fn new(config: Config, kinds: &[Transport]) -> Station {
-        let transports = Transports::bind(&listen(kinds)).unwrap();
+        let transports = Transports::bind(&listen(kinds), Options::default()).unwrap();
         let endpoint = Endpoint::new(config, Box::new(Seeded(Prng::new(kinds.len() as u64 + 9))));
         Station { transports, endpoint, start: Instant::now() }
     }
@@ -152,7 +152,7 @@ fn a_recorder_hangs_up_over_the_connection_that_the_call_came_on() {
 #[test]
 fn a_ping_gets_one_pong_and_pieces_are_put_together() {
     block_on(async {
-        let mut transports = Transports::bind(&listen(&[Transport::Tcp])).unwrap();
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), Options::default()).unwrap();
         let mut peer = TcpStream::connect(transports.listeners()[0].1).await.unwrap();
         peer.write_all(b"\r\n\r\n").await.unwrap();
         let message = options("one", b"body");
@@ -192,7 +192,11 @@ fn a_stream_that_cannot_be_framed_is_answered_and_closed() {
 #[test]
 fn the_connection_idle_longest_makes_room() {
     block_on(async {
-        let mut transports = Transports::bind_bounded(&listen(&[Transport::Tcp]), 2).unwrap();
+        let mut transports = Transports::bind(
+            &listen(&[Transport::Tcp]),
+            Options { connections_max: 2, ..Options::default() },
+        )
+        .unwrap();
         let address = transports.listeners()[0].1;
         let mut peers = Vec::new();
         for call in ["a", "b"] {
@@ -216,7 +220,7 @@ fn the_connection_idle_longest_makes_room() {
 #[test]
 fn a_peer_that_does_not_read_loses_its_connection_and_holds_up_nobody() {
     block_on(async {
-        let mut transports = Transports::bind(&listen(&[Transport::Tcp])).unwrap();
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), Options::default()).unwrap();
         let address = transports.listeners()[0].1;
         let mut deaf = TcpStream::connect(address).await.unwrap();
         deaf.write_all(&options("deaf", b"")).await.unwrap();
@@ -240,7 +244,7 @@ fn a_peer_that_does_not_read_loses_its_connection_and_holds_up_nobody() {
 #[test]
 fn a_response_whose_connection_is_gone_goes_out_over_a_new_one() {
     block_on(async {
-        let mut transports = Transports::bind(&listen(&[Transport::Tcp])).unwrap();
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), Options::default()).unwrap();
         let listener = TcpListener::bind(loopback()).await.unwrap();
         let mut peer = TcpStream::connect(transports.listeners()[0].1).await.unwrap();
         peer.write_all(&options("gone", b"")).await.unwrap();
@@ -259,8 +263,11 @@ fn a_response_whose_connection_is_gone_goes_out_over_a_new_one() {
 #[test]
 fn datagrams_come_with_our_address_as_the_peer_sees_it_and_keep_alives_are_silent() {
     block_on(async {
-        let mut transports =
-            Transports::bind(&[Listen::new(Transport::Udp, "0.0.0.0:0".parse().unwrap())]).unwrap();
+        let mut transports = Transports::bind(
+            &[Listen::new(Transport::Udp, "0.0.0.0:0".parse().unwrap())],
+            Options::default(),
+        )
+        .unwrap();
         let port = transports.listeners()[0].1.port();
         let peer = tokio::net::UdpSocket::bind(loopback()).await.unwrap();
         for datagram in [&b""[..], b"\r\n\r\n", b"\0\0\0\0", &options("u", b"abc")] {

@@ -7,10 +7,9 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::{Arrival, Inbound, local_ip};
+use super::{Arrival, Inbound, Shared, local_ip};
 use crate::limits::SIP_DATAGRAM_BYTES_MAX;
 use crate::sip::{Message, Peer, Transport};
 
@@ -37,7 +36,7 @@ pub(super) fn listen(
     address: SocketAddr,
     link: u64,
     number: u16,
-    arrived: mpsc::Sender<Arrival>,
+    shared: Arc<Shared>,
 ) -> io::Result<(Link, JoinHandle<()>)> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
@@ -49,17 +48,11 @@ pub(super) fn listen(
     socket.bind(&address.into())?;
     let socket = Arc::new(UdpSocket::from_std(socket.into())?);
     let local = socket.local_addr()?;
-    let task = tokio::spawn(read(socket.clone(), local, link, number, arrived));
+    let task = tokio::spawn(read(socket.clone(), local, link, number, shared));
     Ok((Link { local, number, socket }, task))
 }
 
-async fn read(
-    socket: Arc<UdpSocket>,
-    bound: SocketAddr,
-    link: u64,
-    number: u16,
-    arrived: mpsc::Sender<Arrival>,
-) {
+async fn read(socket: Arc<UdpSocket>, bound: SocketAddr, link: u64, number: u16, shared: Arc<Shared>) {
     let mut buffer = vec![0; SIP_DATAGRAM_BYTES_MAX];
     let mut routes: HashMap<IpAddr, IpAddr> = HashMap::new();
     loop {
@@ -77,7 +70,9 @@ async fn read(
         let local = SocketAddr::new(ip, bound.port());
         let peer = Peer { transport: Transport::Udp, link, listener: number, local, remote };
         let inbound = Inbound { peer, message: Message::parse_datagram(datagram) };
-        if arrived.send(Arrival::Message(Box::new(inbound))).await.is_err() {
+        // A queue full of datagrams is bounded by their number.
+        let held = shared.budget.nothing();
+        if shared.arrived.send(Arrival::Message(Box::new(inbound), held)).await.is_err() {
             return;
         }
     }

@@ -3,6 +3,7 @@
 
 pub mod audio;
 pub mod recordings;
+pub mod tls;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -87,6 +88,27 @@ impl Recorder {
         self
     }
 
+    /// Where it takes SIP over TLS, as the log says.
+    pub fn tls(&self) -> SocketAddr {
+        let log = self.log();
+        let tls = log.split_once("tls=[").and_then(|(_, rest)| rest.split_once(']'));
+        tls.and_then(|(tls, _)| tls.parse().ok()).expect("one listener for TLS")
+    }
+
+    /// SIGHUP.
+    pub fn reload(&self) {
+        signal(self.child.id(), "HUP");
+    }
+
+    /// Waits until the log holds this.
+    pub fn has_logged(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log().contains(text) {
+            assert!(Instant::now() < deadline, "nothing of {text:?} in the log:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// All that it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
@@ -139,10 +161,16 @@ impl Drop for Recorder {
 /// The configuration of a test's recorder: small, on loopback, not pinned, for tests share their cores.
 pub fn config_text(home: &Path, settings: &str, sip_port: u16) -> String {
     let (first, last) = rtp_ports();
+    // Whoever has put certificates there wants TLS.
+    let has_tls = home.join("server.pem").exists();
+    let (tls_listener, tls) = match has_tls {
+        true => (", \"tls:127.0.0.1:0\"", "[tls]\ncertificate = \"server.pem\"\nkey = \"server.key\"\n"),
+        false => ("", ""),
+    };
     let home = home.display();
     format!(
         "pin = false\n{settings}\n\
-         [sip]\nlisten = [\"udp:127.0.0.1:{sip_port}\", \"tcp:127.0.0.1:{sip_port}\"]\n\
+         [sip]\nlisten = [\"udp:127.0.0.1:{sip_port}\", \"tcp:127.0.0.1:{sip_port}\"{tls_listener}]\n{tls}\
          [rtp]\nbind = \"127.0.0.1\"\nports = \"{first}-{last}\"\n\
          [recordings]\ndir = \"{home}/recordings\"\nfree_mb_min = 1\n\
          [keys]\nmaster_file = \"{home}/tapehead.key\"\n"
