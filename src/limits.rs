@@ -63,8 +63,8 @@ pub const CLOSE_RETRY_MAX: Duration = Duration::from_secs(10);
 pub const TICK: Duration = Duration::from_millis(20);
 /// A call that is simply live is looked at every so many ticks, in turns: a frame lasts longer, and a look costs some cache misses.
 pub const LIVE_CALL_TICKS: u64 = 3;
-/// How often it wakes while it opens a call: that takes some rounds of the ring, and the client waits for its 200.
-pub const OPENING_TICK: Duration = Duration::from_millis(2);
+/// How often it wakes while it opens calls: that takes some rounds of the ring, and the client waits for its 200. All that are being opened share them.
+pub const OPENING_TICK: Duration = Duration::from_micros(500);
 /// Longest horizon an operator may configure: a window of blocks must hold it.
 pub const HORIZON_MAX: Duration = Duration::from_millis(500);
 /// A packet further ahead of its arrival than this has jumped: it is placed by arrival instead.

@@ -1,11 +1,12 @@
 //! The queues between the control core and the shards: commands one way, events the other. The only things the two share.
 //!
-//! Both are bounded, wait-free, single producer, single consumer. A shard looks at its commands once per tick; after it has queued
-//! events it rings the control core's bell once per tick.
+//! Both are bounded, wait-free, single producer, single consumer. A shard looks at its commands whenever it turns: once per tick, and at once when
+//! a command comes while it sleeps, which its [`Sleeper`] tells. After it has queued events it rings the control core's bell once per turn.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 
 use crate::base::{Mono, RecordingId, SegmentNumber};
 use crate::limits::{COMMANDS_MAX, EVENTS_MAX};
@@ -274,10 +275,49 @@ pub struct ShardStats {
 /// Rings when events are waiting. The control core sets what it does: with tokio, `Notify::notify_one`.
 pub type Bell = Arc<dyn Fn() + Send + Sync>;
 
+/// Whether the shard sleeps, and what wakes it. Most commands find it awake, or woken already by the one before, and cost no system call.
+#[derive(Default)]
+pub struct Sleeper {
+    asleep: AtomicBool,
+    waker: OnceLock<Bell>,
+}
+
+impl Sleeper {
+    /// The shard says how it is woken, once.
+    pub fn set_waker(&self, waker: Bell) {
+        let _ = self.waker.set(waker);
+    }
+
+    /// The shard is about to sleep. It has to look at its commands once more after this.
+    pub fn doze(&self) {
+        self.asleep.store(true, Ordering::Relaxed);
+        // Either we see the command that came meanwhile, or who queued it sees that we sleep.
+        fence(Ordering::SeqCst);
+    }
+
+    /// The shard is awake.
+    pub fn rise(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Wakes the shard if it sleeps and nobody has done so yet.
+    pub fn wake(&self) {
+        fence(Ordering::SeqCst);
+        if self.asleep.load(Ordering::Relaxed)
+            && self.asleep.swap(false, Ordering::Relaxed)
+            && let Some(waker) = self.waker.get()
+        {
+            waker();
+        }
+    }
+}
+
 /// The control core's end of a link.
 pub struct ControlEnd {
     /// Commands go in here. `Err` when full: the caller answers 503.
     pub commands: rtrb::Producer<Command>,
+    /// To be woken after commands were queued.
+    pub sleeper: Arc<Sleeper>,
     /// Events come out here.
     pub events: rtrb::Consumer<Event>,
 }
@@ -290,14 +330,17 @@ pub struct ShardEnd {
     pub events: rtrb::Producer<Event>,
     /// To be rung after events were queued.
     pub bell: Bell,
+    /// Where the shard says that it sleeps.
+    pub sleeper: Arc<Sleeper>,
 }
 
 /// A link between the control core and one shard.
 pub fn link(bell: Bell) -> (ControlEnd, ShardEnd) {
     let (command_in, command_out) = rtrb::RingBuffer::new(COMMANDS_MAX);
     let (event_in, event_out) = rtrb::RingBuffer::new(EVENTS_MAX);
+    let sleeper = Arc::new(Sleeper::default());
     (
-        ControlEnd { commands: command_in, events: event_out },
-        ShardEnd { commands: command_out, events: event_in, bell },
+        ControlEnd { commands: command_in, events: event_out, sleeper: Arc::clone(&sleeper) },
+        ShardEnd { commands: command_out, events: event_in, bell, sleeper },
     )
 }

@@ -68,13 +68,14 @@ impl Shards {
     pub fn send(&mut self, shard: usize, command: Command) {
         self.waiting[shard].push_back(command);
         self.flush(shard);
+        self.ends[shard].sleeper.wake();
     }
 
     fn flush(&mut self, shard: usize) {
         while let Some(command) = self.waiting[shard].pop_front() {
             if let Err(rtrb::PushError::Full(command)) = self.ends[shard].commands.push(command) {
                 self.waiting[shard].push_front(command);
-                return;
+                break;
             }
         }
     }

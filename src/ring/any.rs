@@ -2,7 +2,7 @@
 
 use super::poll::PollRing;
 use super::uring::UringRing;
-use super::{Completion, Op, Ring, RingError, RingPlan};
+use super::{Completion, Op, Ring, RingError, RingPlan, Waker};
 use crate::base::Mono;
 use crate::config::RingChoice;
 use crate::sys::memory::BlockPool;
@@ -55,6 +55,13 @@ impl Ring for AnyRing {
         match self {
             AnyRing::Uring(ring) => ring.drain(deadline, sink),
             AnyRing::Poll(ring) => ring.drain(deadline, sink),
+        }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        match self {
+            AnyRing::Uring(ring) => ring.waker(),
+            AnyRing::Poll(ring) => ring.waker(),
         }
     }
 

@@ -60,6 +60,7 @@ macro_rules! conformance_tests {
             an_unknown_folder_fails_the_rename,
             many_files_are_open_at_once_and_slots_are_used_again,
             a_drain_ends_at_its_deadline,
+            a_drain_ends_when_the_ring_is_woken,
             dropping_a_ring_at_work_is_safe,
         );
     };
@@ -481,6 +482,22 @@ pub(crate) fn a_drain_ends_at_its_deadline<W: World>() {
     }
     let past = stage.world.now() - Duration::from_secs(1);
     assert!(stage.ring.drain(past, &mut |_, _| {}) > past);
+}
+
+pub(crate) fn a_drain_ends_when_the_ring_is_woken<W: World>() {
+    let mut stage = Stage::<W>::new(PLAN);
+    stage.bind(0);
+    let Some(waker) = stage.ring.waker() else { return assert_eq!(stage.ring.name(), "sim") };
+    let started = stage.world.now();
+    let far = started + Duration::from_secs(60);
+    waker();
+    stage.ring.drain(far, &mut |_, _| {});
+    let thread = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(10));
+        waker();
+    });
+    assert!(stage.ring.drain(far, &mut |_, _| {}).since(started) < Duration::from_secs(30));
+    thread.join().unwrap();
 }
 
 pub(crate) fn dropping_a_ring_at_work_is_safe<W: World>() {

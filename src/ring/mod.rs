@@ -260,16 +260,24 @@ pub enum Trouble {
     },
 }
 
+/// Ends the wait of a ring, or the next one. May be called from any thread.
+pub type Waker = std::sync::Arc<dyn Fn() + Send + Sync>;
+
 /// The boundary. See the module's rules.
 pub trait Ring {
     /// Queues `op`. A full queue is drained to the kernel first; only when that fails is the op handed back, to be
     /// submitted again after the next drain.
     fn submit(&mut self, op: Op, blocks: &BlockPool) -> Result<(), Op>;
 
-    /// Waits until `deadline`, at most, and hands every completion to `sink` with the present instant; returns that instant.
+    /// Waits until `deadline`, or until its waker is called, and hands every completion to `sink` with the present instant; returns that instant.
     /// Completions may be handed out in several rounds if the work took long. A ring that reads blocks does so at `submit` or by the
     /// address of the pool that it was made with: the sink has the pool to itself.
     fn drain(&mut self, deadline: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono;
+
+    /// What ends a wait early when another thread calls it. None where time is simulated.
+    fn waker(&self) -> Option<Waker> {
+        None
+    }
 
     /// The name for the log: `io_uring`, `poll`, `sim`.
     fn name(&self) -> &'static str;

@@ -10,12 +10,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 use super::arrival::{ArrivalClock, CONTROL_BYTES, Control, DropCount, NAME_BYTES, source};
-use super::{Completion, Errno, FileIx, Op, Ring, RingError, RingPlan, SocketIx, Trouble};
+use super::{Completion, Errno, FileIx, Op, Ring, RingError, RingPlan, SocketIx, Trouble, Waker};
 use crate::base::Mono;
 use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::sys::memory::BlockPool;
+use crate::sys::wake::Wake;
 use crate::sys::{clock, file, socket};
 
 /// Datagrams taken from one socket by one system call. At 50 packets/s a socket holds one or two per tick.
@@ -34,6 +36,7 @@ pub struct PollRing {
     answers: VecDeque<Completion<'static>>,
     batch: Batch,
     arrivals: ArrivalClock,
+    wake: Arc<Wake>,
 }
 
 struct PollSocket {
@@ -61,6 +64,7 @@ impl PollRing {
             files: (0..plan.files_max).map(|_| None).collect(),
             answers: VecDeque::with_capacity((plan.sockets_max + plan.files_max) as usize),
             batch: Batch::new(),
+            wake: Arc::new(Wake::new()?),
             arrivals: ArrivalClock::new(clock::both()),
         })
     }
@@ -208,7 +212,7 @@ impl Ring for PollRing {
     }
 
     fn drain(&mut self, deadline: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono {
-        clock::sleep_until(deadline);
+        let deadline = if self.wake.sleep_until(deadline) { clock::mono() } else { deadline };
         let mut now = self.read_clocks();
         // What is answered comes first: a socket is `Bound` before its first datagram.
         while let Some(answer) = self.answers.pop_front() {
@@ -225,6 +229,11 @@ impl Ring for PollRing {
             }
             now = self.read_clocks();
         }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        let wake = Arc::clone(&self.wake);
+        Some(Arc::new(move || wake.ring()))
     }
 
     fn name(&self) -> &'static str {

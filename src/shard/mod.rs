@@ -1,7 +1,7 @@
 //! A shard: one pinned thread, one ring, a slice of the RTP ports and the calls on them.
 //!
 //! A shard is a function of (completions, time, commands): nothing here reads a clock, draws randomness or touches a file
-//! descriptor. It turns once per tick:
+//! descriptor. It turns once per tick, and in between, for what is urgent alone, while a call is being opened or a command has come:
 //!
 //! ```text
 //!   turn:  drain the ring ─▶ packets into place, answers to their calls
@@ -171,8 +171,10 @@ struct Core {
     stopping: bool,
     /// Turns so far, by which live calls take theirs.
     turns: u64,
-    /// A call is being opened, and its client waits for the answer.
-    opening: bool,
+    /// When the next tick is due.
+    tick_at: Mono,
+    /// Slots of calls that are being opened, or get more tracks: their clients wait for the answer.
+    urgent: Vec<u32>,
 }
 
 /// A shard over a ring.
@@ -187,6 +189,9 @@ pub struct Shard<R: Ring> {
 impl<R: Ring> Shard<R> {
     /// A shard by `plan`, over a ring made for [`ShardPlan::ring`] and a pool of [`ShardPlan::blocks`].
     pub fn new(plan: ShardPlan, ring: R, blocks: BlockPool, link: ShardEnd) -> Shard<R> {
+        if let Some(waker) = ring.waker() {
+            link.sleeper.set_waker(waker);
+        }
         let core = Core::new(plan, blocks.blocks(), link);
         Shard { ring, blocks, core, now: Mono(0) }
     }
@@ -195,12 +200,9 @@ impl<R: Ring> Shard<R> {
     pub fn turn(&mut self) -> bool {
         let Shard { ring, blocks, core, now } = self;
         let before = *now;
-        let tick = if core.opening { OPENING_TICK } else { TICK };
-        *now = ring.drain(before + tick, &mut |now, completion| core.completed(now, completion, blocks));
-        if before != Mono(0) {
-            let tick_us = now.since(before).as_micros() as u64;
-            core.stats.tick_us_max = core.stats.tick_us_max.max(tick_us);
-        }
+        let deadline = core.doze(before);
+        *now = ring.drain(deadline, &mut |now, completion| core.completed(now, completion, blocks));
+        core.rise(before, *now);
         core.commands(*now, blocks);
         core.tick(*now, blocks);
         let mut refused = Vec::new();
@@ -264,7 +266,8 @@ impl Core {
             cpu_told: Duration::ZERO,
             stopping: false,
             turns: 0,
-            opening: false,
+            tick_at: Mono(0),
+            urgent: Vec::with_capacity(plan.calls_max as usize),
         }
     }
 
@@ -393,8 +396,13 @@ impl Core {
         blocks: &mut BlockPool,
         act: impl FnOnce(&mut Call, &mut Io<'_>),
     ) {
-        if let Some(&slot) = self.by_id.get(&id) {
-            self.with(slot, now, blocks, act);
+        let Some(&slot) = self.by_id.get(&id) else { return };
+        let urgent = self.with(slot, now, blocks, |call, io| {
+            act(call, io);
+            call.is_opening()
+        });
+        if urgent == Some(true) && !self.urgent.contains(&slot) {
+            self.urgent.push(slot);
         }
     }
 
@@ -411,6 +419,7 @@ impl Core {
                 Ok(call) => {
                     self.calls[slot as usize] = Some(Box::new(call));
                     self.by_id.insert(id, slot);
+                    self.urgent.push(slot);
                     return;
                 }
                 Err(refusal) => {
@@ -437,26 +446,42 @@ impl Core {
         }
     }
 
+    /// The shard is about to sleep: until when.
+    fn doze(&self, now: Mono) -> Mono {
+        self.events.link.sleeper.doze();
+        if !self.events.link.commands.is_empty() {
+            return now;
+        }
+        if self.urgent.is_empty() { self.tick_at } else { self.tick_at.min(now + OPENING_TICK) }
+    }
+
+    fn rise(&mut self, before: Mono, now: Mono) {
+        self.events.link.sleeper.rise();
+        if before != Mono(0) {
+            let tick_us = now.since(before).as_micros() as u64;
+            self.stats.tick_us_max = self.stats.tick_us_max.max(tick_us);
+        }
+    }
+
+    /// Takes every call a step further, or, between ticks, only those whose clients wait for an answer.
     fn tick(&mut self, now: Mono, blocks: &mut BlockPool) {
-        let horizon = self.horizon;
-        self.opening = false;
-        self.turns += 1;
-        for slot in 0..self.calls.len() as u32 {
-            let Some(call) = &self.calls[slot as usize] else { continue };
-            self.opening |= call.is_opening();
-            if call.is_settled() && !(self.turns + u64::from(slot)).is_multiple_of(LIVE_CALL_TICKS) {
-                continue;
-            }
-            let gone =
-                self.with(slot, now, blocks, |call, io| call.tick(horizon, io).then(|| call.counters()));
-            if let Some(Some(counters)) = gone {
-                self.past.add(&counters);
-                if let Some(call) = self.calls[slot as usize].take() {
-                    self.by_id.remove(&call.id);
+        if now >= self.tick_at {
+            self.tick_at = now + TICK;
+            self.turns += 1;
+            for slot in 0..self.calls.len() as u32 {
+                let Some(call) = &self.calls[slot as usize] else { continue };
+                if call.is_settled() && !(self.turns + u64::from(slot)).is_multiple_of(LIVE_CALL_TICKS) {
+                    continue;
                 }
-                self.free.push(slot);
+                self.tick_call(slot, now, blocks);
+            }
+        } else {
+            for at in 0..self.urgent.len() {
+                self.tick_call(self.urgent[at], now, blocks);
             }
         }
+        let calls = &self.calls;
+        self.urgent.retain(|slot| calls[*slot as usize].as_ref().is_some_and(|call| call.is_opening()));
         if now >= self.stats_at {
             // At the first report, too, an interval or more has passed.
             let past = now.since(self.stats_at) + STATS_INTERVAL;
@@ -466,6 +491,18 @@ impl Core {
             self.tell_stats(blocks);
         }
         self.events.flush();
+    }
+
+    fn tick_call(&mut self, slot: u32, now: Mono, blocks: &mut BlockPool) {
+        let horizon = self.horizon;
+        let gone = self.with(slot, now, blocks, |call, io| call.tick(horizon, io).then(|| call.counters()));
+        if let Some(Some(counters)) = gone {
+            self.past.add(&counters);
+            if let Some(call) = self.calls[slot as usize].take() {
+                self.by_id.remove(&call.id);
+            }
+            self.free.push(slot);
+        }
     }
 
     fn tell_stats(&mut self, blocks: &BlockPool) {

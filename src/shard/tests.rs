@@ -78,7 +78,8 @@ impl World {
     }
 
     fn turn(&mut self, ms: u64) {
-        for _ in 0..ms.div_ceil(20) {
+        let until = self.machine.borrow().now() + Duration::from_millis(ms.div_ceil(20) * 20);
+        while self.machine.borrow().now() < until {
             self.shard.turn();
             while let Ok(event) = self.control.events.pop() {
                 self.events.push(event);

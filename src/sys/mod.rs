@@ -10,6 +10,7 @@ pub mod memory;
 pub mod rlimit;
 pub mod socket;
 pub mod space;
+pub mod wake;
 
 pub use clock::{mono, wall};
 pub use entropy::OsEntropy;

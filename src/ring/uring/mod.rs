@@ -1,8 +1,9 @@
 //! The production ring: io_uring with multishot receives into provided buffers, woken by time, not by packets.
 //!
-//! One `io_uring_enter` per tick submits what has gathered, sleeps until the deadline and then runs everything that has become
-//! ready (SINGLE_ISSUER and DEFER_TASKRUN). It asks for as many completions as the queue holds, because the kernel runs
-//! only as much work per enter as was asked for, and because then nothing but the deadline wakes it.
+//! Once per tick what has gathered is submitted, the thread sleeps until the deadline, and one `io_uring_enter` runs everything that
+//! has become ready (SINGLE_ISSUER and DEFER_TASKRUN). That asks for as many completions as the queue holds, because the kernel runs only
+//! as much work per enter as was asked for. The sleep is beside the ring, on an eventfd that nothing but the waker rings: packets
+//! end no sleep, and somebody in a hurry does.
 //!
 //! Must be made, used and dropped by one thread.
 
@@ -13,6 +14,7 @@ mod setup;
 
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use io_uring::squeue::Entry;
@@ -22,11 +24,12 @@ use io_uring::{IoUring, cqueue};
 use self::files::{Files, Next};
 use self::receive::Receive;
 use super::probe::{self, RingError};
-use super::{Completion, Op, Ring, RingPlan, SocketIx, Trouble, reserve_descriptors};
+use super::{Completion, Op, Ring, RingPlan, SocketIx, Trouble, Waker, reserve_descriptors};
 use crate::base::Mono;
 use crate::limits::TICK;
 use crate::sys::clock;
 use crate::sys::memory::BlockPool;
+use crate::sys::wake::Wake;
 
 /// io_uring. See the module.
 pub struct UringRing {
@@ -37,6 +40,7 @@ pub struct UringRing {
     /// Entries that the submission queue had no room for, oldest first.
     waiting: VecDeque<Entry>,
     waiting_max: usize,
+    wake: Arc<Wake>,
     /// Answers known without the kernel's queue, for the next drain.
     answers: VecDeque<Completion<'static>>,
 }
@@ -91,6 +95,7 @@ impl UringRing {
             files: Files::new(plan.files_max, sizes.pending, blocks, registered, features),
             waiting: VecDeque::with_capacity(waiting_max),
             waiting_max,
+            wake: Arc::new(Wake::new().map_err(|error| probe::explain("eventfd", &error, 0))?),
             answers: VecDeque::with_capacity((plan.sockets_max + plan.files_max) as usize),
         })
     }
@@ -115,6 +120,15 @@ impl UringRing {
                     std::thread::sleep(Duration::from_millis(1));
                 }
             },
+        }
+    }
+
+    /// Submits what has gathered, without waiting for anything.
+    fn submit_waiting(&mut self) {
+        self.flush();
+        if !self.ring.submission().is_empty() {
+            // What the kernel does not take now it takes when the ring is entered.
+            let _ = self.ring.submit();
         }
     }
 
@@ -227,17 +241,22 @@ impl Ring for UringRing {
     }
 
     fn drain(&mut self, deadline: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono {
-        let mut again = false;
+        self.submit_waiting();
+        let deadline = if self.wake.sleep_until(deadline) { clock::mono() } else { deadline };
         loop {
-            let timeout = if again { Duration::ZERO } else { deadline.since(clock::mono()) };
-            self.enter(timeout);
+            self.enter(Duration::ZERO);
             let now = self.read_clocks();
-            again = self.reap(now, sink);
+            let again = self.reap(now, sink);
             // A receive that ended may have more in its socket: fetched at once, but not for ever.
-            if now >= deadline && (!again || now.since(deadline) > TICK) {
+            if !again || now.since(deadline) > TICK {
                 return now;
             }
         }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        let wake = Arc::clone(&self.wake);
+        Some(Arc::new(move || wake.ring()))
     }
 
     fn name(&self) -> &'static str {
