@@ -10,12 +10,13 @@ A FLOW is PORT:HZ and then any of
     law=u           PCMU (0), a: PCMA (8), ua: the first half in PCMU and the second in PCMA
     ssrc=0x53       its SSRC; by itself each flow has one of its own
     seq=, ts=       its first sequence number and timestamp
-    own=1           sent from a socket of its own, as a stranger would
+    own=1           sent from another socket, as a stranger would; 2 from one more
     gap=400-800     nothing is sent then, and nothing is missing (discontinuous transmission)
     cn=400-800      one comfort noise packet (13) and silence
     digit=400-600   a digit as telephone-event (RFC 4733), payload type 101
     skip=10         so many packets in the middle are lost
-Other flows to the same port share a socket, as the streams of one phone do. Needs no privileges.
+    srtp=0123...    protected with this master key and salt: 30 bytes in hexadecimal
+Other flows to the same port share a socket, also later ones to one listening player, as the streams of one phone do. Needs no privileges.
 """
 
 import functools
@@ -28,6 +29,7 @@ import threading
 import time
 
 from g711 import alaw, mulaw
+from srtp import protect
 
 RATE, PACKET, MS = 8000, 160, 20
 LAWS = {"u": (0, mulaw), "a": (8, alaw)}
@@ -51,10 +53,11 @@ class Flow:
         self.ms, self.at = self.number("ms", 1200), self.number("at", 0)
         self.ssrc = self.number("ssrc", 0x5EED0000 + number)
         self.laws = options.get("law", "u")
-        self.origin = number if self.number("own", 0) else None
+        self.origin = self.number("own", 0)
         span = lambda name: tuple(map(int, options.get(name, "0-0").split("-")))
         self.gap, self.cn, self.digit = span("gap"), span("cn"), span("digit")
         self.skip = self.number("skip", 0)
+        self.srtp = bytes.fromhex(options.get("srtp", ""))
 
     def tone(self, index):
         """A packet's payload type and payload."""
@@ -64,6 +67,11 @@ class Flow:
 
     def packets(self):
         """(when in ms, packet) of all that is sent."""
+        times, packets = zip(*self.plain())
+        return zip(times, protect(self.srtp, packets) if self.srtp else packets)
+
+    def plain(self):
+        """The same before it is protected."""
         sequence, timestamp = self.number("seq", 100), self.number("ts", 4000)
         count = self.ms // MS
         lost = range((count - self.skip) // 2, (count + self.skip) // 2)
@@ -90,22 +98,21 @@ class Flow:
             sequence, marker = sequence + 1, 0
 
 
+@functools.cache
+def socket_for(host, port, origin):
+    """The one from which a port is played to; it stays open."""
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+
+
 def play(host, texts):
     """Plays all flows to their end."""
     flows = [Flow(text, number) for number, text in enumerate(texts)]
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sockets = {}
-    for flow in flows:
-        if (flow.port, flow.origin) not in sockets:
-            sockets[flow.port, flow.origin] = socket.socket(family, socket.SOCK_DGRAM)
     everything = [(at, flow, packet) for flow in flows for at, packet in flow.packets()]
     everything.sort(key=lambda one: one[0])
     start = time.monotonic()
     for at, flow, packet in everything:
         time.sleep(max(0, start + at / 1000 - time.monotonic()))
-        sockets[flow.port, flow.origin].sendto(packet, (host, flow.port))
-    for one in sockets.values():
-        one.close()
+        socket_for(host, flow.port, flow.origin).sendto(packet, (host, flow.port))
 
 
 def listen(fifo):

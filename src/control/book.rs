@@ -86,7 +86,10 @@ impl Book {
         let first = !std::mem::replace(&mut self.begun, true);
         let Some(raw) = bodies.metadata else { return first };
         let flags = flags.iter().map(|flag| flag.name().to_owned()).collect();
-        self.keep(MetadataRevision::new(at, message.method().as_str(), raw, flags), raw.len());
+        // The same method again, but not the first request: it has a name of its own in every book on SIP.
+        let again = !first && *message.method() == Method::Invite;
+        let method = if again { "re-INVITE" } else { message.method().as_str() };
+        self.keep(MetadataRevision::new(at, method, raw, flags), raw.len());
         true
     }
 

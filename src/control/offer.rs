@@ -156,11 +156,11 @@ impl Terms {
         Ok(self.follow() || self.hears_more())
     }
 
-    /// Whether a track takes payload types or keys that it did not take before the change.
+    /// Whether a track takes payload types, keys or a source that it did not take before the change.
     fn hears_more(&self) -> bool {
         let before = self.before.iter().flat_map(|before| &before.1);
         let more = |(now, before): (&Track, &Track)| {
-            now.plan.srtp != before.plan.srtp
+            (&now.plan.srtp, now.plan.rtp_from) != (&before.plan.srtp, before.plan.rtp_from)
                 || now.plan.payloads.iter().any(|payload| !before.plan.payloads.contains(payload))
         };
         self.tracks.iter().zip(before).any(more)

@@ -184,8 +184,8 @@ impl World {
             durable,
         };
         self.shard(ShardEvent::SegmentClosed { call: CallId(call), report: Box::new(report) });
-        let track = |port| TrackReport { port, first: Some(80), ..TrackReport::default() };
-        let tracks = vec![track(10_000), track(10_002)];
+        let track = || TrackReport { first: Some(80), ..TrackReport::default() };
+        let tracks = vec![track(), track()];
         self.shard(ShardEvent::Closed { call: CallId(call), tracks, samples: 800 });
     }
 

@@ -154,8 +154,6 @@ pub struct SegmentReport {
 /// One track at the end of its call.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TrackReport {
-    /// The local RTP port.
-    pub port: u16,
     /// The ledger.
     pub counters: Counters,
     /// Position of the first audio sample placed.

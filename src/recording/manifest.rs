@@ -163,7 +163,6 @@ pub struct Track {
 impl Track {
     /// Takes over what the shard reports at the end.
     pub fn report(&mut self, report: TrackReport) {
-        self.port = report.port;
         self.counters = report.counters;
         self.first = report.first;
         self.anchors = report.anchors;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
+use serde_json::Value;
 use tapehead::media::Fate;
 use tapehead::recording::Manifest;
 use tapehead::recording::manifest::{RecordingState, Track};
@@ -51,6 +52,9 @@ pub struct Own {
     /// Further environment variables.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Files beside its configuration, for its eyes alone.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
     /// When it is sent SIGTERM, from the scenario's start.
     #[serde(default)]
     pub terminate_after_ms: Option<u64>,
@@ -79,6 +83,18 @@ pub struct Expected {
     flags: Vec<String>,
     /// Who took part: `aor name`.
     participants: Vec<String>,
+    /// Whose client it was taken for.
+    #[serde(default)]
+    vendor: Option<String>,
+    /// `caller` or `callee` per participant, or nothing; checked if given.
+    #[serde(default)]
+    roles: Option<Vec<String>>,
+    /// What happened after the first document, by the history; checked if given.
+    #[serde(default)]
+    events: Option<Vec<String>>,
+    /// Communication sessions; checked if given.
+    #[serde(default)]
+    sessions: Option<Vec<String>>,
     /// Header fields that must have been kept.
     #[serde(default)]
     headers: BTreeMap<String, String>,
@@ -196,12 +212,37 @@ impl Expected {
             words.collect::<Vec<&str>>().join(" ")
         });
         wrong.equal("participants", who.collect(), self.participants.clone());
+        self.check_history(manifest, wrong);
+    }
+
+    fn check_history(&self, manifest: &Manifest, wrong: &mut Complaints) {
+        let json = serde_json::to_value(manifest).expect("a manifest is JSON");
+        let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let list = |pointer| json.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        let vendor = json.pointer("/siprec/vendor").and_then(Value::as_str);
+        wrong.equal("vendor", vendor, self.vendor.as_deref());
+        if let Some(roles) = &self.roles {
+            let is = list("/participants").iter().map(|one| text(one.pointer("/role/role"))).collect();
+            wrong.equal("roles", is, roles.clone());
+        }
+        if let Some(events) = &self.events {
+            let all = list("/siprec/events");
+            let begun = all.first().map(|event| event["at"].clone());
+            let later = all.iter().filter(|event| Some(&event["at"]) != begun.as_ref());
+            wrong.equal("events", later.map(|event| text(event.get("what"))).collect(), events.clone());
+        }
+        if let Some(sessions) = &self.sessions {
+            let is = list("/siprec/communication_sessions").iter().map(|one| text(one.get("id"))).collect();
+            wrong.equal("sessions", is, sessions.clone());
+        }
     }
 }
 
 impl ExpectedTrack {
     fn check(&self, number: usize, is: &Track, manifest: &Manifest, sound: &Sound, wrong: &mut Complaints) {
         let what = |of: &str| format!("track {number}: {of}");
+        // RFC 3550 section 11, and some clients insist on it.
+        wrong.equal(&what("an even port"), is.port > 0 && is.port.is_multiple_of(2), true);
         wrong.equal(&what("label"), is.label.as_deref(), self.label.as_deref());
         wrong.equal(&what("speakers"), speakers(is, manifest), self.speakers.clone());
         for (hz, range) in &self.heard {

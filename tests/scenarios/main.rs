@@ -22,7 +22,7 @@ use found::Library;
 use run::{Job, TRANSPORTS, Yard};
 
 /// Scenarios played at once. They wait more than they work.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 12;
 /// How many of SIPp's own are asked for.
 const SIPP_MIN: usize = 40;
 

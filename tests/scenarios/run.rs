@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -124,6 +125,12 @@ impl Job<'_> {
 
     fn run_alone(&self, yard: &Yard, own: &Own) -> Result<(), String> {
         let home = tempfile::tempdir().map_err(|why| why.to_string())?;
+        for (name, content) in &own.files {
+            let path = home.path().join(name);
+            let written = fs::write(&path, content);
+            let hidden = written.and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)));
+            hidden.map_err(|why| why.to_string())?;
+        }
         let variables: Vec<(&str, &str)> =
             own.variables.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let settings = format!("horizon_ms = 500\n{}", own.settings);

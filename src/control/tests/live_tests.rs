@@ -81,7 +81,7 @@ fn hold_and_resume_update_the_shard_and_answer_anew() {
 }
 
 #[test]
-fn a_codec_is_answered_once_the_shard_knows_it() {
+fn a_codec_or_a_source_is_answered_once_the_shard_knows_it() {
     let mut world = World::new();
     world.live(1);
     let other =
@@ -96,6 +96,8 @@ fn a_codec_is_answered_once_the_shard_knows_it() {
     let updated = ShardEvent::Updated { call: *call, revision: *revision, result: Ok(vec![10_000, 10_002]) };
     world.shard(updated);
     assert_eq!(world.answered(changed), Some(200));
+    let moved = world.reinvite(1, &other.replace("m=audio ", "m=audio 1"));
+    assert_eq!(world.answered(moved), None, "the client may send from there as soon as it has the answer");
 }
 
 #[test]
@@ -164,6 +166,18 @@ fn requests_beyond_those_that_are_kept_leave_the_first_and_the_last() {
         (KEPT_MESSAGES_MAX, "INFO", "BYE")
     );
     assert_eq!(manifest.notes.len(), 1);
+}
+
+#[test]
+fn a_revision_says_which_request_brought_it() {
+    let mut world = World::new();
+    world.live(1);
+    let request = world.request();
+    let message = Box::new(message("INVITE", OFFER, Some("<recording/>")));
+    world.sip(SipEvent::Reinvite { dialog: DialogId(1), request, message });
+    let manifest = world.last_manifest();
+    let methods: Vec<&str> = manifest.metadata.iter().map(|revision| revision.method.as_str()).collect();
+    assert_eq!(methods, ["INVITE", "re-INVITE"]);
 }
 
 #[test]

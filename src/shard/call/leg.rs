@@ -143,11 +143,6 @@ impl Leg {
     }
 
     pub(super) fn report(&self, media: &Track) -> TrackReport {
-        TrackReport {
-            port: self.pair.unwrap_or(0),
-            counters: media.counters,
-            first: media.first(),
-            anchors: media.anchors().to_vec(),
-        }
+        TrackReport { counters: media.counters, first: media.first(), anchors: media.anchors().to_vec() }
     }
 }
