@@ -36,6 +36,7 @@ pub mod siprec;
 pub mod src_client;
 pub mod srtp;
 pub mod store;
+pub mod stun;
 pub mod sys;
 #[cfg(test)]
 mod tidy;

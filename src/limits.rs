@@ -202,6 +202,9 @@ pub const RATE_MAX: u64 = 1_000_000;
 
 /// Longest SIP message on UDP: what IP can carry (RFC 3261 section 18.1.1).
 pub const SIP_DATAGRAM_BYTES_MAX: usize = 65_535;
+/// A response over UDP that would be longer leaves out what the client can do without, lest it comes in fragments, of which one may be lost
+/// (RFC 3261 section 18.1.1).
+pub const SIP_ANSWER_BYTES: usize = 1299;
 /// Longest header block of a SIP message.
 pub const SIP_HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Longest body of a SIP message on a stream, unless an operator decides otherwise.
@@ -227,6 +230,10 @@ pub const TLS_HANDSHAKES_MAX: usize = 256;
 pub const TLS_HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// How often certificates and keys are looked at for changes.
 pub const TLS_LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// A STUN server is asked so many times before it counts as silent ...
+pub const STUN_TRIES: u32 = 3;
+/// ... the first time with this long to answer, then twice as long each (RFC 8489 section 6.2.1).
+pub const STUN_FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A message begun on a stream has to be complete after this long.
 pub const SIP_STREAM_MESSAGE_MAX: Duration = Duration::from_secs(32);
 /// Transactions alive at once; a request beyond it is answered 503 without state.

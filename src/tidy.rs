@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 /// its commands and events are plain words that cores speak.
 const LAYERS: &[(&str, &[&str])] = &[
     ("base", &["limits", "base"]),
-    ("cores", &["rtp", "srtp", "sdp", "sip", "siprec", "media", "seal", "recording", "control", "link"]),
+    (
+        "cores",
+        &["rtp", "srtp", "sdp", "sip", "stun", "siprec", "media", "seal", "recording", "control", "link"],
+    ),
     ("boundary", &["config", "sys", "ring"]),
     ("drivers", &["shard", "sip_net", "keys", "store", "admin", "recorder", "src_client"]),
     ("simulator", &["sim"]),

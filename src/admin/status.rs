@@ -23,6 +23,8 @@ pub struct Status {
     pub capacity: Capacity,
     /// What SIP holds.
     pub sip: SipStatus,
+    /// What sockets have refused, closed or lost so far, by reason, and how often the external address has changed.
+    pub sockets: BTreeMap<&'static str, u64>,
     /// Each shard.
     pub shards: Vec<ShardStatus>,
     /// Jobs on files that wait.

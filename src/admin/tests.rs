@@ -39,6 +39,7 @@ impl Subject for Pretended {
             calls: self.calls as usize,
             capacity: Capacity { calls: 5, bound_by: "calls_max" },
             sip: SipStatus::default(),
+            sockets: [("bodies_refused", 1)].into(),
             shards: Vec::new(),
             jobs: 0,
             disk_free: 1,

@@ -1,6 +1,7 @@
 //! Where SIP is taken, and as what clients know it.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use super::plan::Check;
 use crate::sip::Transport;
@@ -52,7 +53,29 @@ impl std::fmt::Display for External {
     }
 }
 
+/// Whom we ask for our external address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StunPlan {
+    /// Host and port.
+    pub server: String,
+    /// How often.
+    pub every: Duration,
+}
+
 impl Check<'_> {
+    pub(super) fn stun(&mut self) -> Option<StunPlan> {
+        let server = self.text("nat.stun_server").to_owned();
+        let every = Duration::from_secs(self.number("nat.stun_seconds", 1, 24 * 3600));
+        let port = server
+            .rsplit_once(':')
+            .filter(|(host, _)| !host.is_empty())
+            .and_then(|(_, port)| port.parse().ok());
+        if !server.is_empty() && port.is_none_or(|port: u16| port == 0) {
+            self.problem("nat.stun_server", format_args!("must be \"HOST:PORT\" or empty, not {server:?}"));
+        }
+        (!server.is_empty()).then_some(StunPlan { server, every })
+    }
+
     pub(super) fn listen(&mut self) -> Vec<Listen> {
         let said = self.list("sip.listen").to_vec();
         let mut listen = Vec::new();

@@ -12,7 +12,7 @@ mod raw;
 mod settings;
 mod tls;
 
-pub use listen::{External, Listen};
+pub use listen::{External, Listen, StunPlan};
 pub use peers::PeerPlan;
 pub use plan::{CONTROL_SOCKET, LogFormat, LogLevel, Machine, Plan, RingChoice};
 pub use raw::{Problem, Problems, Raw, Source};

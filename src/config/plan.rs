@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::listen::Listen;
+use super::listen::{Listen, StunPlan};
 use super::peers::PeerPlan;
 use super::raw::{Problem, Problems, Raw};
 use super::settings::Value;
@@ -39,6 +39,8 @@ pub struct Plan {
     pub sip_listen: Vec<Listen>,
     /// Longest body of a SIP message on a stream, in bytes.
     pub body_bytes_max: usize,
+    /// Whom we ask for our external address, if anybody.
+    pub stun: Option<StunPlan>,
     /// How TLS is spoken; there if anything listens for it.
     pub tls: Option<TlsPlan>,
     /// Who may talk SIP at all, peers aside; empty: everybody.
@@ -160,6 +162,7 @@ impl Check<'_> {
             drain: Duration::from_secs(self.number("drain_seconds", 0, 24 * 3600)),
             sip_listen,
             body_bytes_max: (self.number("sip.body_kb_max", 64, 64 * 1024) << 10) as usize,
+            stun: self.stun(),
             tls,
             sip_allow: self.networks("sip.allow", NETWORKS_MAX),
             any_call: self.switch("sip.any_call"),

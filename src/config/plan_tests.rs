@@ -103,6 +103,8 @@ fn what_is_impossible_is_named() {
         ("[sip]\nlisten = ['udp:1.1.1.1:1', 'udp:1.1.1.1:1']", "twice"),
         ("[sip]\nlisten = ['udp:1.2.3.4:5060;external=nat']", "with \";external=ADDRESS\" if need be"),
         ("[sip]\nlisten = ['udp:1.1.1.1:1', 'udp:1.1.1.1:1;external=2.2.2.2']", "twice"),
+        ("[nat]\nstun_server = 'stun.example.com'", "nat.stun_server must be \"HOST:PORT\""),
+        ("[nat]\nstun_seconds = 0", "nat.stun_seconds must be between 1 and"),
         ("[sip]\nexternal_address = '0.0.0.0'", "sip.external_address must be an IP address"),
         ("[keys]\nmaster_file = './recordings/key'", "keys.master_file lies inside recordings.dir"),
         ("[log]\nlevel = 'loud'", "log.level must be one of"),

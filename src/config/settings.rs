@@ -185,6 +185,16 @@ pub const SETTINGS: &[Setting] = &[
         Default::List(&[]),
         "Such a certificate has to bear the IP address connected to or one of these names. \"*\": any name, if signed by that CA.",
     ),
+    setting(
+        "nat.stun_server",
+        Default::Text(""),
+        "A STUN server, \"HOST:PORT\", asked which address we are seen at from outside: used as sip.external_address would be,\nfor listeners of its family that have none. The NAT has to keep the ports. Empty: nobody is asked.",
+    ),
+    setting(
+        "nat.stun_seconds",
+        Default::Number(300),
+        "How often it is asked, in seconds. When the answer changes, new calls are told the new address.",
+    ),
     setting("rtp.bind", Default::Text("0.0.0.0"), "The local address on which media is received."),
     setting(
         "rtp.ports",

@@ -9,6 +9,8 @@
 //! | `tests/`, end to end | the real binary on real sockets: configuration, calls, hold, errors, shutdown | a test named as a sentence |
 //! | `tests/scenarios` with `sipp-scenarios/` | that clients that are not ours are recorded over UDP, TCP and TLS: the flows of RFC 8068, vendors' dialects, defects; each against its expectation | `NAME.xml` and `NAME.toml` |
 //! | `tests/sipp.rs` | that SIPp's own player is recorded, tone by tone | |
+//! | `tests/tls.rs` | that OpenSSL's client and SIPp are served over TLS, and who is not | |
+//! | `tests/transport.rs`, `tests/nat.rs` | how large messages may be and are; which address clients are told | |
 //! | `tests/kill.rs` | kill -9 costs at most a second, and recovery says so | |
 //! | `fuzz/` | that no input makes a parser panic | a file in `fuzz_targets` and its `[[bin]]` |
 //! | `benches/` with `--smoke` | that the measured paths still do what they claim | a bench with a smoke value |

@@ -11,6 +11,7 @@
 
 mod door;
 mod ending;
+mod nat;
 mod pool;
 mod run;
 mod shards;
@@ -144,10 +145,12 @@ impl Recorder {
         let (end, ended) = watch::channel(false);
         let (told, bound) = mpsc::sync_channel(1);
         let watched = tls.clone();
+        let nat = plan.stun.clone().map(nat::Nat::start).transpose()?;
         let start = run::Start {
             plan,
             keys,
             tls,
+            nat,
             shards,
             pool,
             bell,

@@ -1,12 +1,13 @@
 //! The control thread: one loop that joins SIP sockets, the endpoint, control, the links and the pool.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, mpsc};
 
 use tokio::sync::{Notify, watch};
 
 use super::door::{Door, Watch};
+use super::nat::{self, Nat};
 use super::pool::Pool;
 use super::shards::Shards;
 use super::socket;
@@ -29,6 +30,7 @@ pub(super) struct Start {
     pub plan: Plan,
     pub keys: Arc<dyn KeyProvider>,
     pub tls: Option<Arc<Tls>>,
+    pub nat: Option<Nat>,
     pub shards: Shards,
     pub pool: Pool,
     pub bell: Arc<Notify>,
@@ -116,6 +118,8 @@ pub(super) struct ControlLoop {
     pub(super) door: Door,
     pub(super) watch: Watch,
     requests: socket::Requests,
+    /// How often our external address has changed.
+    pub(super) relocations: u64,
 }
 
 impl ControlLoop {
@@ -133,9 +137,21 @@ impl ControlLoop {
             door: Door::default(),
             watch: Watch::new(sys::mono()),
             requests,
+            relocations: 0,
         };
         points.iter().zip(0..).for_each(|(point, number)| made.advertise(number, point.external));
+        let seen = made.start.nat.as_ref().and_then(|nat| *nat.external.borrow());
+        seen.into_iter().for_each(|address| made.relocate(address));
         made
+    }
+
+    /// From now on we are seen at this address, on every listener of its family that is not configured to have another.
+    fn relocate(&mut self, address: IpAddr) {
+        for (number, point) in (0..).zip(self.start.plan.sip_listen.clone()) {
+            if point.external.is_none() && point.address.is_ipv4() == address.is_ipv4() {
+                self.advertise(number, Some(External { ip: address, port: None }));
+            }
+        }
     }
 
     /// Tells clients of this listener this address instead of ours.
@@ -147,6 +163,7 @@ impl ControlLoop {
     async fn run(mut self) -> ActiveLock {
         let bell = Arc::clone(&self.start.bell);
         let mut stopped = self.start.stopped.clone();
+        let mut external = self.start.nat.as_ref().map(|nat| nat.external.clone());
         while self.stage != Stage::Ending(0) {
             self.look();
             self.settle();
@@ -158,6 +175,10 @@ impl ControlLoop {
                     self.endpoint.receive(sys::mono(), inbound.peer, inbound.message);
                 }
                 () = bell.notified() => {}
+                address = nat::change(&mut external) => {
+                    self.relocate(address);
+                    self.relocations += 1;
+                }
                 request = self.requests.next() => self.answer(request),
                 () = tokio::time::sleep(wait) => {}
                 // An error means that nobody can stop us any more: the stopper is gone.

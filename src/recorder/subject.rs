@@ -50,6 +50,12 @@ impl Subject for ControlLoop {
                 connections: self.transports.connections(),
                 call_timers: self.control.timers(),
             },
+            sockets: self
+                .transports
+                .counters()
+                .named()
+                .chain([("external_address_changes", self.relocations)])
+                .collect(),
             shards: self.shard_status(),
             jobs: self.start.pool.pending(),
             disk_free: self.watch.disk_free,

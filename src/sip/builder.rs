@@ -7,8 +7,10 @@ use std::fmt::{Display, Write};
 use std::net::SocketAddr;
 
 use super::header::Head;
+use super::message::Start;
 use super::method::Method;
 use super::name_addr::NameAddr;
+use super::uri::Scheme;
 use super::via::Via;
 
 /// Writes one message.
@@ -59,6 +61,20 @@ impl Builder {
         builder
     }
 
+    /// Leaves out lines of these names, one name after the other, as long as the message would be longer than `bytes`.
+    #[must_use]
+    pub(crate) fn sparing(mut self, bytes: usize, names: &[&str]) -> Builder {
+        const CONTENT_LENGTH: usize = "Content-Length: 65535\r\n\r\n".len();
+        for name in names {
+            if self.head.len() + CONTENT_LENGTH + self.body.len() <= bytes {
+                break;
+            }
+            let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(": "));
+            self.head = self.head.split_inclusive("\r\n").filter(|line| !of_name(line)).collect();
+        }
+        self
+    }
+
     /// The message.
     pub fn finish(mut self) -> Vec<u8> {
         let body = std::mem::take(&mut self.body);
@@ -86,6 +102,7 @@ pub struct Reply {
     record_routes: Vec<String>,
     timestamp: Option<String>,
     session_id: Option<String>,
+    secure: bool,
     source: SocketAddr,
 }
 
@@ -113,6 +130,7 @@ impl Reply {
             record_routes,
             timestamp,
             session_id,
+            secure: insists_on_tls(request),
             source,
         })
     }
@@ -138,6 +156,11 @@ impl Reply {
         }
     }
 
+    /// Whether our Contact has to be a SIPS URI.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.secure
+    }
+
     /// The request's Session-ID as it came.
     pub(crate) fn session_id(&self) -> Option<&str> {
         self.session_id.as_deref()
@@ -147,6 +170,16 @@ impl Reply {
     pub fn address(&self) -> SocketAddr {
         self.via.response_address(self.source)
     }
+}
+
+/// Whether a SIPS URI is where RFC 3261 section 12.1.1 looks for one: the request-URI, or who the client is reached through.
+fn insists_on_tls(request: &Head) -> bool {
+    let asked = matches!(request.start(), Some(Start::Request { uri, .. }) if uri.scheme() == Scheme::Sips);
+    let through = request.header("Record-Route").or_else(|| request.header("Contact"));
+    asked
+        || through
+            .and_then(|value| NameAddr::parse(&value))
+            .is_some_and(|at| at.uri().scheme() == Scheme::Sips)
 }
 
 #[cfg(test)]

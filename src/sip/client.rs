@@ -24,6 +24,7 @@ use super::method::Method;
 use super::outbound::{Outbound, OutboundId, Purpose, Receipt, Request};
 use super::peer::Peer;
 use super::session_timer::{Refresher, Role};
+use super::uri::{Scheme, Uri};
 use crate::base::Mono;
 use crate::base::planted::{Bug, planted};
 
@@ -137,7 +138,8 @@ impl Endpoint {
         headers: Vec<(String, String)>,
         body: Option<(String, Vec<u8>)>,
     ) -> Option<OutboundId> {
-        let contact = contact(&self.config, &hop.0);
+        let secure = Uri::parse(&self.dialogs.dialog(id)?.target).scheme() == Scheme::Sips;
+        let contact = contact(&self.config, &hop.0, secure);
         let timer = self.dialogs.dialog(id)?.timer.map(|timer| {
             let role = if timer.refresher == Refresher::Us { Role::Uac } else { Role::Uas };
             ("Session-Expires", format!("{};refresher={}", timer.seconds, role.as_str()))

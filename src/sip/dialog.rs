@@ -17,7 +17,7 @@ use super::server::Again;
 use super::session_id::SessionId;
 use super::session_timer::{Lapse, SessionTimer};
 use super::timers::{Due, Resend, Timers};
-use super::uri::{Uri, split_host_port};
+use super::uri::{Scheme, Uri, split_host_port};
 use crate::base::Mono;
 
 /// To whom a request of ours goes, and where to connect to should the link be gone.
@@ -255,7 +255,11 @@ impl Dialog {
         let first =
             self.routes.first().and_then(|route| NameAddr::parse(route)).map(|route| route.uri().clone());
         let uri = first.unwrap_or_else(|| Uri::parse(&self.target));
-        let transport = uri.param("transport").and_then(Transport::from_name).unwrap_or(self.peer.transport);
+        let transport = match uri.scheme() {
+            // Whatever it says besides: it is TLS over that (RFC 3261 section 26.2.2).
+            Scheme::Sips => Transport::Tls,
+            _ => uri.param("transport").and_then(Transport::from_name).unwrap_or(self.peer.transport),
+        };
         let address = uri
             .ip()
             .filter(|ip| !ip.is_unspecified())
@@ -280,14 +284,16 @@ pub(crate) fn host(config: &Config, peer: &Peer) -> String {
     }
 }
 
-/// Our Contact, with the feature tag that RFC 7866 section 6 asks for.
-pub(crate) fn contact(config: &Config, peer: &Peer) -> String {
-    let transport = match peer.transport {
-        Transport::Udp => "",
-        Transport::Tcp => ";transport=tcp",
-        Transport::Tls => ";transport=tls",
+/// Our Contact, with the feature tag that RFC 7866 section 6 asks for. To a peer that insists on TLS a SIPS URI, which says so by
+/// itself (RFC 3261 section 12.1.1, 26.2.2).
+pub(crate) fn contact(config: &Config, peer: &Peer, secure: bool) -> String {
+    let (scheme, transport) = match peer.transport {
+        Transport::Udp => ("sip", ""),
+        Transport::Tcp => ("sip", ";transport=tcp"),
+        Transport::Tls if secure => ("sips", ""),
+        Transport::Tls => ("sip", ";transport=tls"),
     };
-    format!("<sip:{}@{}{transport}>;{}", config.user, host(config, peer), config.feature)
+    format!("<{scheme}:{}@{}{transport}>;{}", config.user, host(config, peer), config.feature)
 }
 
 /// Our Via. `rport` asks for the answer to come back here (RFC 3581).

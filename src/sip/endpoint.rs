@@ -236,7 +236,7 @@ impl Endpoint {
         builder.header("Allow", ALLOW).header("Supported", SUPPORTED).header("Accept", ACCEPT)
     }
 
-    fn contact(&self, peer: &Peer) -> String {
-        dialog::contact(&self.config, peer)
+    fn contact(&self, peer: &Peer, secure: bool) -> String {
+        dialog::contact(&self.config, peer, secure)
     }
 }

@@ -136,6 +136,23 @@ pub struct Counters {
     pub handshakes_displaced: u64,
 }
 
+impl Counters {
+    /// Each under its name.
+    pub fn named(self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("datagrams_dropped", self.datagrams_dropped),
+            ("connections_evicted", self.evicted),
+            ("connections_stalled", self.stalled),
+            ("connections_out_of_memory", self.out_of_memory),
+            ("connections_not_made", self.undeliverable),
+            ("bodies_refused", self.bodies_refused),
+            ("tls_handshakes_failed", self.handshakes_failed),
+            ("tls_handshakes_displaced", self.handshakes_displaced),
+        ]
+        .into_iter()
+    }
+}
+
 /// All SIP sockets. Dropping it closes them.
 pub struct Transports {
     arrivals: mpsc::Receiver<Arrival>,

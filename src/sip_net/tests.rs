@@ -281,3 +281,118 @@ fn datagrams_come_with_our_address_as_the_peer_sees_it_and_keep_alives_are_silen
         assert_eq!(peer.recv(&mut buffer).await.unwrap(), 4);
     });
 }
+
+#[test]
+fn a_body_that_is_too_long_is_answered_413_and_the_connection_goes_on() {
+    block_on(async {
+        let options_of = Options { body_bytes_max: 1000, ..Options::default() };
+        let transports = Transports::bind(&listen(&[Transport::Tcp]), options_of).unwrap();
+        let mut srs = Station::new(Config::recorder(), &[]);
+        srs.transports = transports;
+        let mut peer = TcpStream::connect(srs.transports.listeners()[0].1).await.unwrap();
+        peer.write_all(&options("long", &[b'x'; 1001])).await.unwrap();
+        peer.write_all(&options("next", &[b'x'; 1000])).await.unwrap();
+        let _ = timeout(Duration::from_millis(300), srs.event()).await;
+        let mut bytes = vec![0; 10_000];
+        let length = peer.read(&mut bytes).await.unwrap();
+        let answers = String::from_utf8_lossy(&bytes[..length]);
+        assert!(answers.starts_with("SIP/2.0 413 Body too long\r\n"), "{answers}");
+        assert!(answers.contains("SIP/2.0 200 OK\r\n") && answers.contains("Call-ID: next"), "{answers}");
+        assert_eq!((srs.transports.connections(), srs.transports.counters().bodies_refused), (1, 1));
+    });
+}
+
+#[test]
+fn all_streams_together_hold_no_more_than_they_may_and_ordinary_messages_still_pass() {
+    block_on(async {
+        const ALL: usize = 1 << 20;
+        let bounded = Options { stream_bytes_max: ALL, ..Options::default() };
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), bounded).unwrap();
+        let address = transports.listeners()[0].1;
+        // Ten messages of which 300 KB each have come, and no more for now: three of them fit.
+        let large = options("large", &[b'x'; 400_000]);
+        let mut peers = Vec::new();
+        for _ in 0..10 {
+            let mut peer = TcpStream::connect(address).await.unwrap();
+            // One that is refused is closed, perhaps before it has written everything.
+            let _ = peer.write_all(&large[..300_000]).await;
+            peers.push(peer);
+        }
+        let mut small = TcpStream::connect(address).await.unwrap();
+        small.write_all(&options("small", &[b'x'; 8000])).await.unwrap();
+        assert_eq!(call_id(&mut transports).await, "small");
+        while transports.counters().out_of_memory < 7 {
+            let _ = timeout(Duration::from_millis(20), transports.receive()).await;
+        }
+        let held = transports.shared.budget.held();
+        assert!((700_000..=ALL).contains(&held), "{held}");
+        drop((peers, small));
+        while transports.connections() > 0 {
+            let _ = timeout(Duration::from_millis(20), transports.receive()).await;
+        }
+        assert_eq!(transports.shared.budget.held(), 0);
+    });
+}
+
+#[test]
+fn connections_that_never_carried_a_message_make_room_first() {
+    block_on(async {
+        let two = Options { connections_max: 2, ..Options::default() };
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), two).unwrap();
+        let address = transports.listeners()[0].1;
+        let mut used = TcpStream::connect(address).await.unwrap();
+        used.write_all(&options("used", b"")).await.unwrap();
+        assert_eq!(call_id(&mut transports).await, "used");
+        let mut silent = Vec::new();
+        for _ in 0..5 {
+            silent.push(TcpStream::connect(address).await.unwrap());
+            let _ = timeout(Duration::from_millis(50), transports.receive()).await;
+        }
+        assert_eq!((transports.connections(), transports.counters().evicted), (2, 4));
+        used.write_all(&options("again", b"")).await.unwrap();
+        assert_eq!(call_id(&mut transports).await, "again");
+    });
+}
+
+#[test]
+fn listeners_of_both_families_and_kinds_are_told_apart() {
+    block_on(async {
+        let v6: SocketAddr = "[::1]:0".parse().unwrap();
+        let points = [
+            Listen::new(Transport::Udp, loopback()),
+            Listen::new(Transport::Tcp, v6),
+            Listen::new(Transport::Udp, v6),
+            Listen::new(Transport::Tcp, loopback()),
+        ];
+        let mut transports = Transports::bind(&points, Options::default()).unwrap();
+        for (number, (transport, address)) in transports.listeners().to_vec().into_iter().enumerate() {
+            let call = format!("over-{number}");
+            // Kept open until the message is there.
+            let mut stream = None;
+            if transport == Transport::Udp {
+                let any = SocketAddr::new(address.ip(), 0);
+                let peer = tokio::net::UdpSocket::bind(any).await.unwrap();
+                peer.send_to(&options(&call, b""), address).await.unwrap();
+            } else {
+                let peer = stream.insert(TcpStream::connect(address).await.unwrap());
+                peer.write_all(&options(&call, b"")).await.unwrap();
+            }
+            let inbound = transports.receive().await;
+            assert_eq!(inbound.message.unwrap().call_id(), call);
+            assert_eq!((inbound.peer.listener, inbound.peer.transport), (number as u16, transport));
+            assert_eq!(inbound.peer.local, address);
+        }
+    });
+}
+
+#[test]
+fn without_tls_nothing_meant_for_tls_goes_out_in_the_clear() {
+    block_on(async {
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), Options::default()).unwrap();
+        let listener = TcpListener::bind(loopback()).await.unwrap();
+        let to = transports.towards(Transport::Tls, listener.local_addr().unwrap()).unwrap();
+        transports.send(to, None, options("secret", b"").into());
+        assert_eq!((transports.counters().undeliverable, transports.connections()), (1, 0));
+        assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
+    });
+}

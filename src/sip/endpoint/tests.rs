@@ -191,6 +191,45 @@ fn each_listener_is_advertised_by_its_own_address_and_transport() {
 }
 
 #[test]
+fn who_insists_on_tls_is_told_a_sips_contact() {
+    let told = |transport, from: &str, to: &str| {
+        let mut recorder = Recorder::new();
+        let (_, events) = recorder.feed_from(src(transport), &invite(1).replace(from, to));
+        let [Event::Invite { request, .. }] = events[..] else { panic!("{events:?}") };
+        recorder.endpoint.respond(Mono(0), request, Answer::ok()).unwrap();
+        recorder.drain().0[0].contact().unwrap().uri().as_str().to_owned()
+    };
+    let sips = "sips:tapehead@10.0.0.9:5060";
+    let route = "Record-Route: <sips:p@10.0.0.5;lr>\nCall-ID";
+    assert_eq!(told(Transport::Tls, "INVITE sip:", "INVITE sips:"), sips);
+    assert_eq!(told(Transport::Tls, "Contact: <sip:", "Contact: <sips:"), sips);
+    assert_eq!(told(Transport::Tls, "Call-ID", route), sips);
+    assert_eq!(told(Transport::Tls, "x", "x"), "sip:tapehead@10.0.0.9:5060;transport=tls");
+    assert_eq!(
+        told(Transport::Tcp, "INVITE sip:", "INVITE sips:"),
+        "sip:tapehead@10.0.0.9:5060;transport=tcp"
+    );
+}
+
+#[test]
+fn an_answer_over_udp_that_would_be_too_long_leaves_out_what_can_be_done_without() {
+    let answered = |transport, body: usize| {
+        let mut recorder = Recorder::new();
+        let (_, events) = recorder.feed_from(src(transport), &invite(1));
+        let [Event::Invite { request, .. }] = events[..] else { panic!("{events:?}") };
+        let answer = Answer::ok().body("application/sdp", vec![b'x'; body]);
+        recorder.endpoint.respond(Mono(0), request, answer).unwrap();
+        let ok = recorder.drain().0.remove(0);
+        let has = ["Accept", "Server", "Allow", "Supported"].map(|name| ok.header(name).is_some());
+        (ok.bytes().len() < 1300, has)
+    };
+    assert_eq!(answered(Transport::Udp, 400), (true, [true; 4]));
+    assert_eq!(answered(Transport::Udp, 800), (true, [false, true, true, true]));
+    assert_eq!(answered(Transport::Udp, 2000), (false, [false, false, true, true]));
+    assert_eq!(answered(Transport::Tcp, 2000), (false, [true; 4]));
+}
+
+#[test]
 fn a_2xx_is_sent_again_until_its_ack_at_exact_times() {
     let mut recorder = Recorder::new();
     let (dialog, request) = recorder.ring(&invite(1));

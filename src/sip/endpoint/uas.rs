@@ -2,9 +2,11 @@
 //! (RFC 3261 sections 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2).
 
 use super::*;
+use crate::limits::SIP_ANSWER_BYTES;
 use crate::sip::dialog::{Dialog, Unacked};
 use crate::sip::gate::Verdict;
 use crate::sip::multipart;
+use crate::sip::peer::Transport;
 use crate::sip::server::Receipt;
 use crate::sip::session_timer::Terms;
 use crate::sip::timers::{Resend, T2};
@@ -329,7 +331,7 @@ impl Endpoint {
         let mut builder = self.response(reply, &answer, &tag, &own);
         let opens = matches!(said.method, Method::Invite | Method::Update);
         if opens && (101..300).contains(&answer.code) {
-            builder = builder.header("Contact", self.contact(peer));
+            builder = builder.header("Contact", self.contact(peer, reply.is_secure()));
         }
         if (opens || said.method == Method::Options) && (200..300).contains(&answer.code) {
             builder = Endpoint::with_capabilities(builder);
@@ -339,10 +341,13 @@ impl Endpoint {
             let require = terms.require.then_some(("Require", "timer"));
             builder = builder.header("Session-Expires", expires).headers(require);
         }
-        match body {
-            Some((content_type, body)) => builder.body(&content_type, body).finish(),
-            None => builder.finish(),
+        if let Some((content_type, body)) = body {
+            builder = builder.body(&content_type, body);
         }
+        if peer.transport == Transport::Udp {
+            builder = builder.sparing(SIP_ANSWER_BYTES, &["Accept", "Server"]);
+        }
+        builder.finish()
     }
 
     /// We said 2xx inside of a dialog or to make one.
