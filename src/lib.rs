@@ -7,7 +7,7 @@
 //! - drivers, which touch sockets, files, clocks and threads: [`ring`], [`shard`], [`link`],
 //!   [`sys`], `sip_net`, [`admin`], [`keys`], [`store`], [`src_client`]
 //! - cores, pure functions of their input: [`rtp`], [`sdp`], [`sip`], [`siprec`], [`media`],
-//!   [`seal`], [`recording`], [`control`]
+//!   [`seal`], [`recording`], [`control`], [`stun`]
 //! - base: [`limits`], [`config`], [`base`]
 //! - [`sim`], a simulated world for the cores and the shard
 

@@ -6,11 +6,11 @@ mod common;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::recordings::{finished, recording_of};
-use common::tls::{Line, authority, certificate, listens};
+use common::tls::{Line, Tunnel, authority, certificate};
 use common::{Recorder, SIPP, code, options, request, said};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,31 +162,6 @@ fn a_whole_call_over_tls_is_recorded() {
     assert!(recording.manifest.tracks.iter().all(|track| track.counters.received == 10));
 }
 
-/// SIPp of Debian 13 speaks TLS by wolfSSL and fails to send by it, to OpenSSL's own server, too (SIPp issue 719). So its calls go
-/// through socat, which speaks TLS by OpenSSL.
-struct Tunnel(Child);
-
-impl Tunnel {
-    fn open(recorder: &Recorder, port: u16, version: &str) -> Tunnel {
-        let from = format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr");
-        let to = format!(
-            "OPENSSL:{},cert=client.pem,key=client.key,cafile=ca.pem,commonname=recorder.example,openssl-{version}",
-            recorder.tls()
-        );
-        let child = Command::new("socat").args([&from, &to]).current_dir(&recorder.home).spawn();
-        let tunnel = Tunnel(child.expect("socat is missing: apt-get install socat"));
-        listens(port);
-        tunnel
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn sipp_places_calls_over_tls() {
     let (home, mut recorder) =
@@ -201,9 +176,9 @@ fn sipp_places_calls_over_tls() {
         .current_dir(home.path())
         .output();
     assert!(tones.is_ok_and(|tones| tones.status.success()));
-    for version in ["min-proto-version=TLS1.3", "max-proto-version=TLS1.2"] {
+    for version in ["openssl-min-proto-version=TLS1.3", "openssl-max-proto-version=TLS1.2"] {
         let port = free_port();
-        let _tunnel = Tunnel::open(&recorder, port, version);
+        let _tunnel = Tunnel::open(home.path(), port, recorder.tls(), version);
         let run = Command::new(SIPP)
             .args(["-sf", "uac.xml", "-m", "3", "-r", "10", "-t", "t1", "-i", "127.0.0.1", "-nostdin"])
             .args(["-timeout", "20s", "-timeout_error", "-trace_err", "-error_file", "errors.log"])
@@ -352,6 +327,15 @@ fn what_can_not_be_used_keeps_the_recorder_from_starting() {
         let (status, said) = run(name, value);
         assert!(status == Some(2) && said.contains(why), "{name}={value}: {status:?} {said}");
     }
+}
+
+#[test]
+fn without_tls_a_request_to_read_again_ends_nothing() {
+    let home = tempfile::tempdir().expect("a folder of our own");
+    let recorder = Recorder::start(home.path(), "");
+    recorder.reload();
+    recorder.has_logged("nothing to read again");
+    assert_eq!(options(recorder.sip, SECOND), Some(200));
 }
 
 #[test]
