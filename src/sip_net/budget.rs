@@ -1,7 +1,8 @@
-//! What all streams together may hold in memory, and what had to be refused.
+//! What all streams together may hold in memory, what had to be refused, and how often that may be logged.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Bytes that may be held at once. Shared by all connections, for what one has no use for another may need.
 #[derive(Clone)]
@@ -77,9 +78,34 @@ impl Count {
     }
 }
 
+/// So often at most is one kind of failure logged: a peer can cause thousands in a second, and the counters have them all.
+const SAID_EVERY: Duration = Duration::from_secs(1);
+
+/// When something was last logged.
+#[derive(Default)]
+pub(super) struct Said(Mutex<Option<Instant>>);
+
+impl Said {
+    /// Whether it may be logged again.
+    pub(super) fn may_be_again(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| last.elapsed() >= SAID_EVERY);
+        if may {
+            *last = Some(Instant::now());
+        }
+        may
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_is_not_said_twice_in_a_moment() {
+        let said = Said::default();
+        assert_eq!([said.may_be_again(), said.may_be_again()], [true, false]);
+    }
 
     #[test]
     fn what_is_held_comes_back_and_more_than_there_is_is_refused() {

@@ -48,7 +48,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use budget::{Budget, Count, Held};
+use budget::{Budget, Count, Held, Said};
 use connections::{Connections, Opened};
 use handshakes::Handshakes;
 use offload::Offload;
@@ -89,6 +89,8 @@ struct Counted {
     handshakes_failed: Count,
     handshakes_displaced: Count,
     undeliverable: Count,
+    handshake_said: Said,
+    undeliverable_said: Said,
 }
 
 /// What sockets are opened with, besides where.

@@ -118,11 +118,13 @@ async fn serve_tls(
         Ok(Ok(stream)) => stream,
         failed => {
             shared.counted.handshakes_failed.up();
-            let why = failed.map_or_else(
-                |late| late.to_string(),
-                |failed| failed.err().map_or_else(String::new, |e| e.to_string()),
-            );
-            tracing::info!(peer = %peer.remote, why, "TLS handshake failed");
+            if shared.counted.handshake_said.may_be_again() {
+                let why = failed.map_or_else(
+                    |late| late.to_string(),
+                    |failed| failed.err().map_or_else(String::new, |e| e.to_string()),
+                );
+                tracing::info!(peer = %peer.remote, why, "TLS handshake failed");
+            }
             return;
         }
     };
@@ -140,7 +142,9 @@ async fn serve_tls(
 pub(super) async fn connect(peer: Peer, tls: Option<Arc<Tls>>, inner: Inner, shared: Arc<Shared>) {
     if let Err(why) = connected(peer, tls, inner, &shared).await {
         shared.counted.undeliverable.up();
-        tracing::info!(to = %peer.remote, transport = peer.transport.as_str(), %why, "no connection");
+        if shared.counted.undeliverable_said.may_be_again() {
+            tracing::info!(to = %peer.remote, transport = peer.transport.as_str(), %why, "no connection");
+        }
     }
     // Nobody left to tell: then nobody needs to know.
     let _ = shared.arrived.send(Arrival::Closed(peer.link)).await;
