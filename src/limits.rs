@@ -134,6 +134,8 @@ pub const KEPT_HEADERS_MAX: usize = 64;
 pub const KEPT_HEADER_BYTES_MAX: usize = 16 * 1024;
 /// Remarks in a manifest; further ones are only logged.
 pub const NOTES_MAX: usize = 64;
+/// Pauses of a recording in its manifest; of further ones only the newest.
+pub const PAUSES_MAX: usize = 1000;
 /// Intervals of a recording in its manifest; beyond it neighbours are merged and the manifest says so.
 pub const INTERVALS_MAX: usize = 20_000;
 /// Segments of one recording.

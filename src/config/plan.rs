@@ -11,6 +11,7 @@ use super::settings::Value;
 use super::tls::TlsPlan;
 use crate::base::Network;
 use crate::limits::{CALLS_MAX, HORIZON_MAX, NETWORKS_MAX, RATE_MAX, RECEIVE_BUFFERS_MAX, SHARDS_MAX};
+use crate::link::PauseHow;
 
 /// The name of the control socket in the folder of the recordings, unless another place is configured.
 pub const CONTROL_SOCKET: &str = "control.sock";
@@ -61,6 +62,8 @@ pub struct Plan {
     pub control_socket: Option<PathBuf>,
     /// Folder of the recordings.
     pub recordings: PathBuf,
+    /// What a pause by command leaves in a recording.
+    pub pause: PauseHow,
     /// New calls are refused below this much room, in bytes.
     pub free_bytes_min: u64,
     /// Master key file.
@@ -173,6 +176,7 @@ impl Check<'_> {
             receive_buffers: self.receive_buffers(calls_max.div_ceil(shards as u32)),
             control_socket: self.control_socket(&recordings),
             recordings,
+            pause: self.one_of("recordings.pause", &[("silence", PauseHow::Silence), ("cut", PauseHow::Cut)]),
             free_bytes_min: self.number("recordings.free_mb_min", 0, 1 << 40) << 20,
             master_key,
             log_level: self.one_of(

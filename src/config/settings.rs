@@ -218,6 +218,11 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("recordings.dir", Default::Text("./recordings"), "Where recordings are written."),
     setting(
+        "recordings.pause",
+        Default::Text("silence"),
+        "What a pause by command leaves in a recording: \"silence\", as long as the pause; or \"cut\": nothing, the file ends and the next begins.",
+    ),
+    setting(
         "recordings.free_mb_min",
         Default::Number(512),
         "New calls are answered 503 while the file system of the recordings has less room than this, in MiB. Running calls go on.",

@@ -33,6 +33,13 @@ pub enum Action {
         /// Which.
         dialog: DialogId,
     },
+    /// Send a re-INVITE of ours. Should it not even go out, the core is told by the event for one that was refused.
+    Reinvite {
+        /// In which dialog.
+        dialog: DialogId,
+        /// Its body.
+        offer: Answer,
+    },
     /// Tell a shard.
     Command {
         /// Which, from 0.
@@ -132,6 +139,10 @@ impl Outbox {
 
     pub fn bye(&mut self, dialog: DialogId) {
         self.actions.push_back(Action::Bye { dialog });
+    }
+
+    pub fn reinvite(&mut self, dialog: DialogId, offer: Answer) {
+        self.0.push_back(Action::Reinvite { dialog, offer });
     }
 
     pub fn command(&mut self, shard: usize, command: Command) {

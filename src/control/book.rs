@@ -213,7 +213,9 @@ impl Book {
                 ..Track::default()
             }
         };
-        terms.tracks.iter().enumerate().zip(identities).map(one).collect()
+        // One without a port is not there yet.
+        let bound = terms.tracks.iter().take_while(|track| track.port.is_some());
+        bound.enumerate().zip(identities).map(one).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use super::book::Book;
 use super::change::{Waiting, sdp_in};
 use super::late;
 use super::offer::Terms;
+use super::pause::{PauseScope, Pauses};
 use super::{Control, PeerRules, Refusal};
 use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
 use crate::limits::OPEN_WAIT_MAX;
@@ -50,6 +51,9 @@ pub(super) struct Call {
     pub terms: Terms,
     /// The request that waits for added tracks.
     pub(super) waiting: Option<Waiting>,
+    /// The update that adds tracks and is not answered.
+    pub(super) growing: Option<u32>,
+    pub(super) pauses: Pauses,
     /// Tracks that placement counts for it.
     pub placed: usize,
     /// When its timer is set to.
@@ -109,8 +113,11 @@ impl<E: Entropy> Control<E> {
         *self.peer_calls.entry(call.peer.name.clone()).or_default() += 1;
         self.calls.insert(id, call);
         self.dialogs.insert(arrival.dialog, id);
-        // Sets its timer.
-        self.with(id, |_, _, _| {});
+        let paused = self.paused.clone();
+        // Sets its timer, too.
+        self.with(id, |call, _, out| {
+            paused.iter().for_each(|order| call.pause(PauseScope::All, order, now, out));
+        });
         Ok(())
     }
 
@@ -138,6 +145,8 @@ impl<E: Entropy> Control<E> {
             quiet_since: Some(now.mono),
             terms,
             waiting: None,
+            growing: None,
+            pauses: Pauses::new(self.rules.pause),
             due: None,
             book,
             request: arrival.request,
@@ -206,6 +215,9 @@ impl Call {
             segment,
         };
         out.command(self.shard, Command::Open(Box::new(open)));
+        if self.pauses.in_force() {
+            self.tell_pause(out);
+        }
     }
 
     /// The next segment, under a seed of its own.
@@ -304,7 +316,8 @@ impl Call {
     }
 
     /// A manifest with what is needed to seal it.
-    pub(super) fn paper(&self, manifest: Manifest) -> Box<Paper> {
+    pub(super) fn paper(&self, mut manifest: Manifest) -> Box<Paper> {
+        manifest.pauses = self.pauses.entries().to_vec();
         let (key, wrapped) = (self.key.clone(), self.wrapped.clone());
         Box::new(Paper { call: self.id, manifest, key, wrapped })
     }

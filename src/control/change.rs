@@ -13,7 +13,7 @@ use super::action::{Now, Outbox, Severity};
 use super::call::{Call, Phase};
 use crate::base::Mono;
 use crate::limits::OPEN_WAIT_MAX;
-use crate::link::{self, Command};
+use crate::link::{self, Command, TrackPlan};
 use crate::sdp::Direction;
 use crate::sip::{Answer, Message, Method, RequestId};
 use crate::siprec::Bodies;
@@ -74,23 +74,41 @@ impl Call {
             }
             Phase::Abandoned | Phase::Closing | Phase::Over => return gone(request, out),
         }
+        if self.is_asking() {
+            // Ours waits for its answer (RFC 3311 section 5.2).
+            return out.answer(request, Answer::new(491, "Request Pending"));
+        }
         match self.terms.reoffer(sdp) {
-            Ok(shard_first) => {
-                self.update(out);
+            Ok(()) => {
                 self.waiting = Some(Waiting { request, until: now.mono + OPEN_WAIT_MAX });
-                if !shard_first {
-                    self.agree(out);
-                }
+                self.go_on(out);
             }
             Err(refusal) => out.refuse(request, Some(self.book.recording()), &refusal),
         }
     }
 
-    /// Tells the shard how the tracks are now.
+    /// Answers the offer at hand, or has the shard add what it needs first. The shard takes one addition at a time.
+    fn go_on(&mut self, out: &mut Outbox) {
+        if self.terms.is_bound() {
+            self.update(out);
+            self.agree(out);
+        } else if self.growing.is_none() {
+            self.growing = Some(self.tell(self.terms.plans(), out));
+        } else {
+            self.update(out);
+        }
+    }
+
+    /// Tells the shard how the tracks that it has are now.
     pub(super) fn update(&mut self, out: &mut Outbox) {
+        self.tell(self.terms.bound_plans(), out);
+    }
+
+    fn tell(&mut self, tracks: Vec<TrackPlan>, out: &mut Outbox) -> u32 {
         self.terms.revision += 1;
-        let (revision, tracks) = (self.terms.revision, self.terms.plans());
+        let revision = self.terms.revision;
         out.command(self.shard, Command::Update { call: self.id, revision, tracks });
+        revision
     }
 
     /// Answers the offer at hand.
@@ -98,6 +116,7 @@ impl Call {
         let Some(Waiting { request, .. }) = self.waiting.take() else { return };
         out.answer(request, Answer::ok().body("application/sdp", self.terms.answer()));
         self.note_declined(out);
+        self.ask_client(out);
     }
 
     /// Says in manifest and log what is not recorded.
@@ -109,7 +128,7 @@ impl Call {
         }
     }
 
-    /// The shard has taken an update, or has no room for what it added.
+    /// The shard has added tracks, or has no room for them. Its answers to other updates tell nothing new.
     pub fn updated(
         &mut self,
         revision: u32,
@@ -117,26 +136,24 @@ impl Call {
         now: Now,
         out: &mut Outbox,
     ) {
-        // Only the last update says how things are; what it had to answer is answered only after it.
-        if revision != self.terms.revision || !matches!(self.phase, Phase::Live | Phase::Closing) {
+        if self.growing != Some(revision) || !matches!(self.phase, Phase::Live | Phase::Closing) {
             return;
         }
+        self.growing = None;
         match result {
-            Ok(ports) => {
-                if self.terms.bound(&ports) {
-                    self.checkpoint(now, out);
-                }
-            }
+            Ok(ports) => self.terms.bound(&ports),
             Err(refusal) => {
                 self.book.note("streams were added for which there was no room");
                 let why = Refusal::Shard(refusal);
                 self.log(out, Severity::Error, format!("added streams are not recorded: {why}"));
-                // Nothing of the update is in force: once more, without them.
                 self.terms.unbound();
-                self.update(out);
             }
         }
-        self.agree(out);
+        if self.phase == Phase::Live {
+            // Nothing of a refused update is in force, and after a long time the offer may be another.
+            self.go_on(out);
+            self.checkpoint(now, out);
+        }
     }
 
     /// The shard takes too long: the call goes on with the tracks that it has. Should they come, the next offer finds them.
@@ -158,6 +175,7 @@ impl Call {
         if self.waiting.take().is_some() {
             self.terms.revert();
             self.update(out);
+            self.ask_client(out);
         }
     }
 
@@ -177,6 +195,18 @@ impl Call {
         if self.terms.unanswered && self.phase == Phase::Live {
             self.answered(sdp_in(message), out);
         }
+        self.ask_client(out);
+    }
+
+    /// The client has answered a refresh of ours: if that was our last session description, with its own.
+    pub fn refreshed(&mut self, response: &Message, out: &mut Outbox) {
+        let before = self.terms.bound_plans();
+        // One that makes no sense changes nothing.
+        let read = sdp_in(response).map(|sdp| self.terms.answered(sdp));
+        if matches!(read, Some(Ok(_))) && self.phase == Phase::Live && self.terms.bound_plans() != before {
+            self.update(out);
+        }
+        self.ask_client(out);
     }
 
     /// The answer to an offer of ours.

@@ -180,7 +180,15 @@ impl Call {
 
     /// Up to where every interval has been told: what a crash now would not take.
     fn settled(&self, now: Mono) -> u64 {
-        let age = now.since(self.zero).saturating_sub(LOSS_AT_CRASH_MAX);
-        (age.as_millis() as u64).saturating_mul(u64::from(SAMPLE_RATE) / 1000)
+        samples(now.since(self.zero).saturating_sub(LOSS_AT_CRASH_MAX))
     }
+
+    /// The position on its timeline; 0 before that has begun.
+    pub(super) fn position(&self, now: Now) -> u64 {
+        if self.phase == Phase::Live { samples(now.mono.since(self.zero)) } else { 0 }
+    }
+}
+
+fn samples(time: Duration) -> u64 {
+    (time.as_millis() as u64).saturating_mul(u64::from(SAMPLE_RATE) / 1000)
 }

@@ -19,6 +19,7 @@ mod late;
 mod lines;
 mod live;
 mod offer;
+mod pause;
 mod peers;
 mod placement;
 mod refusal;
@@ -30,12 +31,13 @@ use std::path::PathBuf;
 
 pub use action::{Action, Job, Log, Now, Paper, Severity};
 pub use admission::Capacity;
+pub use pause::{NoRecording, PauseScope};
 pub use peers::{PeerRules, Peers};
 pub use refusal::Refusal;
 pub use view::{CallDetail, CallSummary, PartyView, TrackView};
 
 use crate::base::{Entropy, Mono};
-use crate::link::{CallId, Event as ShardEvent, ShardStats};
+use crate::link::{CallId, Event as ShardEvent, PauseHow, ShardStats};
 use crate::seal::WrappedKey;
 use crate::sip::{Answer, DialogId, Event as SipEvent};
 use action::Outbox;
@@ -64,6 +66,8 @@ pub struct Rules {
     pub tenant: String,
     /// Record calls without any sign of SIPREC, too.
     pub any_call: bool,
+    /// What a pause by command leaves in a recording.
+    pub pause: PauseHow,
     /// What is particular to single clients.
     pub peers: Peers,
 }
@@ -87,6 +91,8 @@ pub struct Control<E> {
     draining: bool,
     rate: Option<Rate>,
     keys: KeyCircuit,
+    /// Everything is paused, those to come included.
+    paused: Option<pause::Order>,
     shards: Shards,
     calls: BTreeMap<CallId, Call>,
     dialogs: BTreeMap<DialogId, CallId>,
@@ -111,6 +117,7 @@ impl<E: Entropy> Control<E> {
             draining: false,
             rate,
             keys: KeyCircuit::default(),
+            paused: None,
             shards,
             calls: BTreeMap::new(),
             dialogs: BTreeMap::new(),
@@ -220,10 +227,16 @@ impl<E: Entropy> Control<E> {
             }
             // Ours has gone out and is done; the call was closed when it was sent.
             SipEvent::Closed { .. } => {}
-            // The session goes on as it was.
-            SipEvent::Refreshed { .. } => {}
-            // Answers to requests that a recorder does not send.
-            SipEvent::Progress { .. } | SipEvent::Accepted { .. } | SipEvent::Refused { .. } => {}
+            SipEvent::Refreshed { dialog, message } => {
+                self.at(dialog, |call, _, out| call.refreshed(&message, out));
+            }
+            SipEvent::Accepted { dialog, message } => {
+                self.at(dialog, |call, _, out| call.agreed_to(&message, out));
+            }
+            SipEvent::Refused { dialog, code, .. } => {
+                self.at(dialog, |call, _, out| call.refused_by_client(code, out));
+            }
+            SipEvent::Progress { .. } => {}
         }
     }
 

@@ -141,9 +141,9 @@ impl Terms {
         self.answerer.offer(&said.description, &said.agreed, self.address, port_of, direction)
     }
 
-    /// A later offer (RFC 3264 section 8). True if the shard has to know of it before it is answered: it adds tracks, for which ports have to be
-    /// found, or payload types, which may come as soon as the client has the answer. One that overtakes the answer to an offer of ours counts
-    /// instead of it.
+    /// A later offer (RFC 3264 section 8). It may add tracks, for which the shard has to find ports before it can be answered. True if
+    /// it adds payload types that may come as soon as the client has the answer: then the shard has to know first. One that overtakes the
+    /// answer to an offer of ours counts instead of it.
     pub fn reoffer(&mut self, sdp: &[u8]) -> Result<bool, Refusal> {
         let description = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
         if Agreement::of(&description).is_hopeless() {
@@ -153,7 +153,8 @@ impl Terms {
         let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());
         self.before = Some(Box::new(before));
         self.unanswered = false;
-        Ok(self.follow() || self.hears_more())
+        self.follow();
+        Ok(self.hears_more())
     }
 
     /// Whether a track takes payload types, keys or a source that it did not take before the change.
@@ -176,11 +177,20 @@ impl Terms {
         Ok(odd)
     }
 
-    /// The shard has ports for all tracks. True if some had none before.
-    pub fn bound(&mut self, ports: &[u16]) -> bool {
-        let new = self.tracks.iter().any(|track| track.port.is_none());
+    /// The same of those that the shard has.
+    pub fn bound_plans(&self) -> Vec<TrackPlan> {
+        let bound = self.tracks.iter().filter(|track| track.port.is_some());
+        bound.map(|track| track.plan.clone()).collect()
+    }
+
+    /// Whether the shard has ports for all tracks.
+    pub fn is_bound(&self) -> bool {
+        self.tracks.iter().all(|track| track.port.is_some())
+    }
+
+    /// The shard has these ports.
+    pub fn bound(&mut self, ports: &[u16]) {
         self.tracks.iter_mut().zip(ports).for_each(|(track, port)| track.port = Some(*port));
-        new
     }
 
     /// The shard has none for those that were added: they are none.
@@ -211,8 +221,8 @@ impl Terms {
         self.said.agreed.lines.iter().enumerate().filter_map(note).collect()
     }
 
-    /// Lets the tracks follow what the client has said. True if there are new ones.
-    fn follow(&mut self) -> bool {
+    /// Lets the tracks follow what the client has said.
+    fn follow(&mut self) {
         let agreed = &self.said.agreed;
         let candidates: Vec<Candidate<'_>> =
             agreed.tracks().map(|(line, terms)| (line, terms.label.as_deref())).collect();
@@ -225,7 +235,6 @@ impl Terms {
         let room = TRACKS_MAX - self.tracks.len().min(TRACKS_MAX);
         let added: Vec<Track> = agreed.tracks().filter(free).map(Track::new).take(room).collect();
         self.tracks.extend(added);
-        self.tracks.iter().any(|track| track.port.is_none())
     }
 }
 

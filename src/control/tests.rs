@@ -11,9 +11,11 @@ use crate::sip::{Message, Peer, RequestId, Transport};
 use std::time::Duration;
 
 mod admission_tests;
+mod change_tests;
 mod chaos_tests;
 mod live_tests;
 mod opening_tests;
+mod pause_tests;
 
 struct Seeded(Prng);
 
@@ -42,6 +44,7 @@ fn rules() -> Rules {
         recordings: "rec".into(),
         tenant: "default".to_owned(),
         any_call: false,
+        pause: link::PauseHow::Silence,
         peers: Peers::default(),
     }
 }
@@ -53,6 +56,8 @@ struct World {
     requests: u64,
     answers: Vec<(u64, u16, String)>,
     byes: Vec<DialogId>,
+    /// Re-INVITEs of ours.
+    asked: Vec<(DialogId, String)>,
     commands: Vec<(usize, Command)>,
     jobs: Vec<Job>,
     logs: Vec<Log>,
@@ -70,10 +75,17 @@ impl World {
             requests: 0,
             answers: Vec::new(),
             byes: Vec::new(),
+            asked: Vec::new(),
             commands: Vec::new(),
             jobs: Vec::new(),
             logs: Vec::new(),
         }
+    }
+
+    /// With rules for everybody who calls in these tests.
+    fn with_peer(peer: PeerRules) -> World {
+        let networks = [(crate::base::network("10.0.0.0/8").unwrap(), std::sync::Arc::new(peer))];
+        World::with(Rules { peers: Peers::new(networks.into_iter().collect()), ..rules() })
     }
 
     fn now(&self) -> Now {
@@ -89,6 +101,10 @@ impl World {
                     self.answers.push((request.0, answer.code, body.unwrap_or_default()));
                 }
                 Action::Bye { dialog } => self.byes.push(dialog),
+                Action::Reinvite { dialog, offer } => {
+                    let (_, body) = offer.body.expect("an offer");
+                    self.asked.push((dialog, String::from_utf8(body).unwrap()));
+                }
                 Action::Command { shard, command } => self.commands.push((shard, command)),
                 Action::Wrap { call, .. } => {
                     let key = WrappedKey {

@@ -104,6 +104,7 @@ impl Start {
             recordings: self.plan.recordings.clone(),
             tenant: TENANT.to_owned(),
             any_call: self.plan.any_call,
+            pause: self.plan.pause,
             peers: peers(&self.plan.peers),
         }
     }
@@ -241,6 +242,11 @@ impl ControlLoop {
             }
             Action::Bye { dialog } => {
                 let _ = self.endpoint.bye(now.mono, dialog);
+            }
+            Action::Reinvite { dialog, offer } => {
+                if self.endpoint.reinvite(now.mono, dialog, offer).is_err() {
+                    self.control.sip(sip::Event::Refused { dialog, code: 491, message: None }, now);
+                }
             }
             Action::Command { shard, command } => self.start.shards.send(shard, command),
             // The local provider needs no more than a microsecond; one that waits for a network will need its own thread.

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use super::Pause;
 use crate::base::{RecordingId, Redacted, SegmentNumber, Wall};
 use crate::limits::SEGMENTS_MAX;
 use crate::link::{Anchor, SegmentReport, TrackReport};
@@ -70,6 +71,9 @@ pub struct Manifest {
     /// Silent stretches and why.
     #[serde(default)]
     pub intervals: Vec<Interval>,
+    /// Pauses by command, in the order they were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pauses: Vec<Pause>,
     /// Intervals and counters are complete up to this position; `None` in a complete manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ledger_until: Option<u64>,
@@ -309,6 +313,7 @@ impl Manifest {
             participants: Vec::new(),
             tracks: Vec::new(),
             intervals: Vec::new(),
+            pauses: Vec::new(),
             ledger_until: None,
             metadata: Vec::new(),
             segments: Vec::new(),
@@ -363,6 +368,11 @@ impl Manifest {
         self.tracks.iter_mut().for_each(conceal_track);
         self.siprec.conceal();
         self.metadata.iter_mut().for_each(|revision| hide(&mut revision.body));
+        for pause in &mut self.pauses {
+            let Pause { by, reason, ended_by, scope: _, policy: _, at: _, start: _, ended: _, end: _ } =
+                pause;
+            [by, reason].into_iter().chain(ended_by).for_each(hide);
+        }
         self
     }
 }

@@ -5,6 +5,8 @@
 pub mod layout;
 pub mod manifest;
 mod manifest_siprec;
+mod pause;
 pub mod wav;
 
 pub use manifest::Manifest;
+pub use pause::Pause;
