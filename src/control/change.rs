@@ -38,7 +38,7 @@ impl Call {
         self.metadata(message, now, out);
         match sdp_in(message) {
             Some(sdp) => self.reoffer(request, sdp, now, out),
-            None if self.phase != Phase::Live => gone(request, out),
+            None if !self.has_turn(request, out) => {}
             // The offer is ours to make (RFC 3261 section 14.2): the session as it is, and its answer comes in the ACK.
             None => {
                 let offer = self.terms.offer(Direction::RecvOnly);
@@ -62,21 +62,28 @@ impl Call {
         }
     }
 
-    fn reoffer(&mut self, request: RequestId, sdp: &[u8], now: Now, out: &mut Outbox) {
-        match self.phase {
-            Phase::Live if self.waiting.is_none() => {}
+    /// Whether the session can be changed now; if not, the request is answered.
+    fn has_turn(&self, request: RequestId, out: &mut Outbox) -> bool {
+        let refusal = match self.phase {
+            // Ours waits for its answer (RFC 3311 section 5.2).
+            Phase::Live if self.is_asking() => Answer::new(491, "Request Pending"),
+            Phase::Live if self.waiting.is_none() => return true,
             // An offer before the last one has its answer (RFC 3261 section 14.2, RFC 3311 section 5.2).
             Phase::Live | Phase::Keys | Phase::Opening => {
-                return out.answer(
-                    request,
-                    Answer::new(500, "Earlier Offer Unanswered").header("Retry-After", "1"),
-                );
+                Answer::new(500, "Earlier Offer Unanswered").header("Retry-After", "1")
             }
-            Phase::Abandoned | Phase::Closing | Phase::Over => return gone(request, out),
-        }
-        if self.is_asking() {
-            // Ours waits for its answer (RFC 3311 section 5.2).
-            return out.answer(request, Answer::new(491, "Request Pending"));
+            // The call is over or about to be (RFC 3261 section 12.2.2).
+            Phase::Abandoned | Phase::Closing | Phase::Over => {
+                Answer::new(481, "Call/Transaction Does Not Exist")
+            }
+        };
+        out.answer(request, refusal);
+        false
+    }
+
+    fn reoffer(&mut self, request: RequestId, sdp: &[u8], now: Now, out: &mut Outbox) {
+        if !self.has_turn(request, out) {
+            return;
         }
         match self.terms.reoffer(sdp) {
             Ok(()) => {
@@ -229,9 +236,4 @@ impl Call {
         self.update(out);
         self.note_declined(out);
     }
-}
-
-/// The call is over or about to be (RFC 3261 section 12.2.2).
-fn gone(request: RequestId, out: &mut Outbox) {
-    out.answer(request, Answer::new(481, "Call/Transaction Does Not Exist"));
 }

@@ -14,6 +14,7 @@ mod admission_tests;
 mod change_tests;
 mod chaos_tests;
 mod live_tests;
+mod model_tests;
 mod opening_tests;
 mod pause_tests;
 

@@ -1,4 +1,4 @@
-//! From offer to answer (RFC 3264 section 6) as a recording server gives it (RFC 7866 section 7.1.2).
+//! From offer to answer (RFC 3264 section 6) as a recording server gives it (RFC 7866 section 7.2).
 //!
 //! Two steps, because ports are known only after a shard has bound them: [`Agreement::of`] decides what can be recorded,
 //! [`Answerer::answer`] writes it down with the ports.
@@ -239,7 +239,7 @@ fn carried(media: &Media, format: &str) -> Option<(u8, Payload, bool)> {
     }
 }
 
-/// Our direction, anew from every offer (RFC 7866 section 7.1.2: a server never sends), and whether the client holds the stream.
+/// Our direction, anew from every offer (RFC 7866 section 7.2: a server never sends), and whether the client holds the stream.
 fn ours(offer: &Description, media: &Media) -> (Direction, bool) {
     match offer.direction(media) {
         Some(Direction::Inactive | Direction::RecvOnly) => (Direction::Inactive, true),

@@ -75,6 +75,11 @@ impl Line {
         self.endpoint.reinvite(clock::mono(), dialog, offer).is_ok()
     }
 
+    /// Acknowledges a 2xx that had the recorder's offer, with this answer. False if the dialog is in no state for it.
+    pub fn ack(&mut self, dialog: DialogId, answer: &str) -> bool {
+        self.endpoint.ack(dialog, "application/sdp", answer.as_bytes()).is_ok()
+    }
+
     /// Sends CANCEL as soon as the recorder has answered anything. False if there is nothing to cancel.
     pub fn cancel(&mut self, dialog: DialogId) -> bool {
         self.endpoint.cancel(clock::mono(), dialog).is_ok()

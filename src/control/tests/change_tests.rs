@@ -160,6 +160,8 @@ fn offers_wait_for_their_turn() {
     let added = world.reinvite(1, &three());
     let early = world.update(1, OFFER);
     assert_eq!(world.answered(early), Some(500), "RFC 3311 section 5.2");
+    let late = world.reinvite(1, "");
+    assert_eq!(world.answered(late), Some(500), "nor is it our turn");
     let info = world.update(1, "");
     assert_eq!(world.answered(info), Some(200), "without an offer there is nothing to wait for");
     let (revision, _) = world.told();
