@@ -142,7 +142,7 @@ impl Outbox {
     }
 
     pub fn reinvite(&mut self, dialog: DialogId, offer: Answer) {
-        self.0.push_back(Action::Reinvite { dialog, offer });
+        self.actions.push_back(Action::Reinvite { dialog, offer });
     }
 
     pub fn command(&mut self, shard: usize, command: Command) {

@@ -23,6 +23,8 @@ use crate::siprec::Bodies;
 pub(super) struct Waiting {
     request: RequestId,
     until: Mono,
+    /// The update that the shard has to take first, if no track is missing.
+    update: Option<u32>,
 }
 
 /// The offer or answer in a message. Clients that have none may send an empty body of that type.
@@ -86,29 +88,31 @@ impl Call {
             return;
         }
         match self.terms.reoffer(sdp) {
-            Ok(()) => {
-                self.waiting = Some(Waiting { request, until: now.mono + OPEN_WAIT_MAX });
-                self.go_on(out);
+            Ok(shard_first) => {
+                self.waiting = Some(Waiting { request, until: now.mono + OPEN_WAIT_MAX, update: None });
+                self.go_on(shard_first, out);
             }
             Err(refusal) => out.refuse(request, Some(self.book.recording()), &refusal),
         }
     }
 
-    /// Answers the offer at hand, or has the shard add what it needs first. The shard takes one addition at a time.
-    fn go_on(&mut self, out: &mut Outbox) {
-        if self.terms.is_bound() {
-            self.update(out);
-            self.agree(out);
-        } else if self.growing.is_none() {
+    /// Answers the offer at hand, or has the shard know or add what it needs first. The shard takes one addition at a time.
+    fn go_on(&mut self, shard_first: bool, out: &mut Outbox) {
+        if !self.terms.is_bound() && self.growing.is_none() {
             self.growing = Some(self.tell(self.terms.plans(), out));
-        } else {
-            self.update(out);
+            return;
+        }
+        let update = self.update(out);
+        match &mut self.waiting {
+            Some(waiting) if shard_first && self.terms.is_bound() => waiting.update = Some(update),
+            _ if self.terms.is_bound() => self.agree(out),
+            _ => {}
         }
     }
 
     /// Tells the shard how the tracks that it has are now.
-    pub(super) fn update(&mut self, out: &mut Outbox) {
-        self.tell(self.terms.bound_plans(), out);
+    pub(super) fn update(&mut self, out: &mut Outbox) -> u32 {
+        self.tell(self.terms.bound_plans(), out)
     }
 
     fn tell(&mut self, tracks: Vec<TrackPlan>, out: &mut Outbox) -> u32 {
@@ -135,7 +139,7 @@ impl Call {
         }
     }
 
-    /// The shard has added tracks, or has no room for them. Its answers to other updates tell nothing new.
+    /// The shard has taken an update, or has no room for the tracks that it adds.
     pub fn updated(
         &mut self,
         revision: u32,
@@ -143,6 +147,9 @@ impl Call {
         now: Now,
         out: &mut Outbox,
     ) {
+        if self.waiting.is_some_and(|waiting| waiting.update == Some(revision)) {
+            return self.agree(out);
+        }
         if self.growing != Some(revision) || !matches!(self.phase, Phase::Live | Phase::Closing) {
             return;
         }
@@ -158,7 +165,7 @@ impl Call {
         }
         if self.phase == Phase::Live {
             // Nothing of a refused update is in force, and after a long time the offer may be another.
-            self.go_on(out);
+            self.go_on(false, out);
             self.checkpoint(now, out);
         }
     }
@@ -166,8 +173,10 @@ impl Call {
     /// The shard takes too long: the call goes on with the tracks that it has. Should they come, the next offer finds them.
     pub(super) fn overdue(&mut self, now: Now, out: &mut Outbox) {
         if self.waiting.is_some_and(|waiting| waiting.until <= now.mono) {
-            self.log(out, Severity::Error, "added streams are not recorded: the shard took too long");
-            self.book.note("streams were added for which there was no room in time");
+            self.log(out, Severity::Error, "the shard took too long for an update");
+            if !self.terms.is_bound() {
+                self.book.note("streams were added for which there was no room in time");
+            }
             self.agree(out);
         }
     }

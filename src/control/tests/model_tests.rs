@@ -100,6 +100,8 @@ struct Model {
     bound: usize,
     /// The update that adds tracks: its number and how many there will be.
     growing: Option<(u32, usize)>,
+    /// Updates that add none.
+    plain: Vec<u32>,
     commands_seen: usize,
     answers_seen: usize,
     /// Requests with an offer that have no answer yet.
@@ -122,6 +124,7 @@ impl Model {
             world,
             bound: 2,
             growing: None,
+            plain: Vec::new(),
             commands_seen: 0,
             answers_seen: 0,
             open: BTreeMap::new(),
@@ -193,6 +196,16 @@ impl Model {
         }
         self.world.settle();
         self.look();
+        self.take_updates();
+    }
+
+    /// The shard takes updates that add nothing as they come.
+    fn take_updates(&mut self) {
+        while let Some(revision) = self.plain.pop() {
+            let ports = (0..self.bound as u16).map(|track| 10_000 + 2 * track).collect();
+            self.world.shard(ShardEvent::Updated { call: CallId(1), revision, result: Ok(ports) });
+            self.look();
+        }
     }
 
     fn offer(&mut self, lines: Vec<Line>, update: bool) {
@@ -204,6 +217,7 @@ impl Model {
             false => SipEvent::Reinvite { dialog: DialogId(1), request, message },
         });
         self.look();
+        self.take_updates();
     }
 
     fn shard_answers(&mut self, takes: bool) {
@@ -227,6 +241,8 @@ impl Model {
                 if tracks.len() > self.bound {
                     assert!(self.growing.is_none(), "one addition at a time");
                     self.growing = Some((*revision, tracks.len()));
+                } else {
+                    self.plain.push(*revision);
                 }
             }
         }
