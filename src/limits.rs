@@ -28,6 +28,8 @@ pub const SEGMENT_FRAMES_MAX: u32 = (u32::MAX as u64 / FRAME_PLAIN_BYTES as u64)
 pub const MASTER_KEY_FILE_BYTES_MAX: usize = 1024;
 /// Longest manifest that is read: the metadata escaped six times over, the intervals, the segments, and room.
 pub const MANIFEST_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// A password file is one line.
+pub const SECRET_FILE_BYTES_MAX: usize = 1024;
 /// Folders are searched for recordings so deep: the day's three, the recording's, and room for a tenant's and a site's above.
 pub const FOLDER_DEPTH_MAX: usize = 8;
 /// A gap between two segments longer than this is not written out as silence: a week.

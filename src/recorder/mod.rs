@@ -11,6 +11,7 @@
 
 mod door;
 mod ending;
+mod gate;
 mod nat;
 mod pool;
 mod run;
@@ -52,6 +53,8 @@ pub enum StartError {
     Lock(LockError),
     /// No master key.
     Key(MasterKeyError),
+    /// A peer's password can't be read.
+    Gate(gate::GateError),
     /// The recordings left by a crash can't be looked through.
     Recover(StoreError),
     /// A shard has no ring.
@@ -71,6 +74,7 @@ impl fmt::Display for StartError {
         match self {
             StartError::Lock(why) => why.fmt(f),
             StartError::Key(why) => why.fmt(f),
+            StartError::Gate(why) => why.fmt(f),
             StartError::Recover(why) => write!(f, "recovery of what a crash left: {why}"),
             StartError::Ring(why) => write!(f, "{why} (setting `ring`)"),
             StartError::System(why) => write!(f, "starting threads: {why}"),
@@ -133,6 +137,7 @@ impl Recorder {
         let keys: Arc<dyn KeyProvider> =
             Arc::new(LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?);
         let tls = plan.tls.as_ref().map(Tls::open).transpose().map_err(StartError::Tls)?;
+        let gate = gate::gate(&plan).map_err(StartError::Gate)?;
         let lock = ActiveLock::take(&plan.recordings).map_err(StartError::Lock)?;
         recover(&plan, &*keys)?;
         let control_socket = plan.control_socket.as_deref().map(socket::Listener::open).transpose()?;
@@ -159,6 +164,7 @@ impl Recorder {
             end,
             told,
             core: cores.last().copied(),
+            gate: Some(gate),
             control_socket,
         };
         let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || start.run())?;

@@ -18,7 +18,7 @@ use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severit
 use crate::keys::{KeyContext, KeyProvider};
 use crate::limits::TENANT;
 use crate::link::{Command, Event as ShardEvent};
-use crate::sip::{self, Endpoint, Transport};
+use crate::sip::{self, Endpoint, Gate, Transport};
 use crate::sip_net::{Options, Tls, Transports};
 use crate::store::ActiveLock;
 use crate::sys::{self, OsEntropy};
@@ -39,6 +39,8 @@ pub(super) struct Start {
     pub end: watch::Sender<bool>,
     pub told: mpsc::SyncSender<io::Result<Bound>>,
     pub core: Option<usize>,
+    /// Until the endpoint has it.
+    pub gate: Option<Gate>,
     pub control_socket: Option<socket::Listener>,
 }
 
@@ -125,7 +127,8 @@ pub(super) struct ControlLoop {
 
 impl ControlLoop {
     fn new(mut start: Start, transports: Transports) -> ControlLoop {
-        let endpoint = Endpoint::new(sip::Config::recorder(), Box::new(OsEntropy));
+        let mut endpoint = Endpoint::new(sip::Config::recorder(), Box::new(OsEntropy));
+        start.gate.take().into_iter().for_each(|gate| endpoint.set_gate(gate));
         let control = Control::new(start.rules(), start.shards.len(), OsEntropy);
         let points = start.plan.sip_listen.clone();
         let requests = socket::serve(start.control_socket.take());
