@@ -1,6 +1,7 @@
 //! Two endpoints, a clock that is only a number, and a network that loses what a test says.
 
 mod gate_tests;
+mod interop_tests;
 mod session_tests;
 mod world_tests;
 

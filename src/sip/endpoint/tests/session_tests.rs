@@ -28,7 +28,7 @@ fn next(recorder: &mut Recorder) -> (u64, Vec<Message>, Vec<Event>) {
 }
 
 /// A response to a request of ours.
-fn response(request: &Message, code: u16, headers: &str) -> String {
+pub(super) fn response(request: &Message, code: u16, headers: &str) -> String {
     let line = |name| request.header(name).unwrap().into_owned();
     format!(
         "SIP/2.0 {code} So\nVia: {}\nFrom: {}\nTo: {}\nCall-ID: {}\nCSeq: {}\n{headers}Content-Length: 0\n\n",
