@@ -6,14 +6,24 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
+use super::common::tls::Line;
 use super::run::Transport;
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(8);
 
+/// How the recorder is reached.
+#[derive(Clone, Copy)]
+pub struct Reach<'a> {
+    pub transport: Transport,
+    pub at: SocketAddr,
+    /// The folder of `ca.pem`.
+    pub certificates: &'a Path,
+}
+
 /// Plays the client of this name.
-pub fn play(name: &str, transport: Transport, at: SocketAddr, id: &str, player: &Path) -> Result<(), String> {
-    let client = Client::open(transport, at, id, player)?;
+pub fn play(name: &str, reach: Reach<'_>, id: &str, player: &Path) -> Result<(), String> {
+    let client = Client::open(reach, id, player)?;
     match name {
         "raw-lf-only" => lf_only(client),
         "raw-no-final-crlf" => no_final_crlf(client),
@@ -64,14 +74,14 @@ fn folded(mut client: Client) -> Result<(), String> {
 fn framing(mut client: Client) -> Result<(), String> {
     let body = client.body();
     let invite = format!("\r\n\r\n{}", client.invite(&body));
-    match client.transport.is_stream() {
+    match client.reach.transport.is_stream() {
         true => invite.as_bytes().chunks(97).try_for_each(|piece| client.wire.send(piece))?,
         false => client.wire.send(format!("{invite}\r\nthis belongs to nobody\r\n").as_bytes())?,
     }
     let ports = client.answered()?;
     let ack = client.request("ACK", 1);
     let options = client.request("OPTIONS", 2);
-    match client.transport.is_stream() {
+    match client.reach.transport.is_stream() {
         true => client.wire.send(format!("{ack}\r\n\r\n{options}").as_bytes())?,
         false => [ack, options].iter().try_for_each(|one| client.wire.send(one.as_bytes()))?,
     }
@@ -113,7 +123,7 @@ fn cancel(mut client: Client) -> Result<(), String> {
     let body = client.body();
     let invite = client.invite(&body);
     let cancel = client.request("CANCEL", 1);
-    match client.transport.is_stream() {
+    match client.reach.transport.is_stream() {
         true => client.wire.send(format!("{invite}{cancel}").as_bytes())?,
         false => [&invite, &cancel].iter().try_for_each(|one| client.wire.send(one.as_bytes()))?,
     }
@@ -130,7 +140,7 @@ fn ack_elsewhere(mut client: Client) -> Result<(), String> {
     client.wire.send(invite.as_bytes())?;
     let ports = client.answered()?;
     let ack = client.request("ACK", 1);
-    let mut other = Wire::open(client.transport, client.at)?;
+    let mut other = Wire::open(client.reach)?;
     other.send(ack.as_bytes())?;
     client.tones(ports)?;
     client.bye(2)
@@ -143,15 +153,14 @@ fn reconnect(mut client: Client) -> Result<(), String> {
     client.wire.send(invite.as_bytes())?;
     let ports = client.answered()?;
     client.acknowledge()?;
-    client.wire = Wire::open(client.transport, client.at)?;
+    client.wire = Wire::open(client.reach)?;
     client.tones(ports)?;
     client.bye(2)
 }
 
 /// One dialog of one client.
 struct Client<'a> {
-    transport: Transport,
-    at: SocketAddr,
+    reach: Reach<'a>,
     call_id: &'a str,
     player: &'a Path,
     wire: Wire,
@@ -160,14 +169,9 @@ struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    fn open(
-        transport: Transport,
-        at: SocketAddr,
-        call_id: &'a str,
-        player: &'a Path,
-    ) -> Result<Self, String> {
-        let wire = Wire::open(transport, at)?;
-        Ok(Client { transport, at, call_id, player, wire, to_tag: String::new() })
+    fn open(reach: Reach<'a>, call_id: &'a str, player: &'a Path) -> Result<Self, String> {
+        let wire = Wire::open(reach)?;
+        Ok(Client { reach, call_id, player, wire, to_tag: String::new() })
     }
 
     /// From the answer to the end.
@@ -181,7 +185,7 @@ impl<'a> Client<'a> {
     /// A request without its content.
     fn head(&self, method: &str, number: u32) -> String {
         let Client { call_id, to_tag, .. } = self;
-        let transport = self.transport.name().to_ascii_uppercase();
+        let transport = self.reach.transport.name().to_ascii_uppercase();
         // The ACK to a 200 is a transaction of its own; CANCEL, and the ACK to anything else, are not.
         let branch =
             if method == "ACK" && !to_tag.is_empty() { "ack".to_owned() } else { number.to_string() };
@@ -189,7 +193,7 @@ impl<'a> Client<'a> {
             "{method} sip:recorder@{at} SIP/2.0\r\nVia: SIP/2.0/{transport} 127.0.0.1:9;rport;branch=z9hG4bK{call_id}{branch}\r\n\
              From: <sip:raw@127.0.0.1>;tag=raw\r\nTo: <sip:recorder@{at}>{to_tag}\r\nCall-ID: {call_id}\r\n\
              CSeq: {number} {method}\r\nMax-Forwards: 70\r\n",
-            at = self.at
+            at = self.reach.at
         )
     }
 
@@ -202,7 +206,7 @@ impl<'a> Client<'a> {
             "{}Contact: <sip:raw@127.0.0.1:9;transport={}>;+sip.src\r\nRequire: siprec\r\nSubject: raw\r\n\
              Content-Type: multipart/mixed;boundary=raw-boundary\r\nContent-Length: {}\r\n\r\n{body}",
             self.head("INVITE", 1),
-            self.transport.name(),
+            self.reach.transport.name(),
             body.len()
         )
     }
@@ -267,14 +271,15 @@ impl<'a> Client<'a> {
     }
 }
 
-/// A socket of either kind.
+/// A connection of any kind.
 enum Wire {
     Datagrams(UdpSocket),
     Stream { stream: TcpStream, read: Vec<u8> },
+    Tls(Line),
 }
 
 impl Wire {
-    fn open(transport: Transport, at: SocketAddr) -> Result<Wire, String> {
+    fn open(Reach { transport, at, certificates }: Reach<'_>) -> Result<Wire, String> {
         let open = || match transport {
             Transport::Udp => {
                 let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -288,6 +293,9 @@ impl Wire {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 Ok(Wire::Stream { stream, read: Vec::new() })
             }
+            Transport::Tls => {
+                Ok(Wire::Tls(Line::connect(certificates, at, &["-CAfile", "ca.pem", "-verify_return_error"])))
+            }
         };
         open().map_err(|why: std::io::Error| why.to_string())
     }
@@ -296,6 +304,10 @@ impl Wire {
         let sent = match self {
             Wire::Datagrams(socket) => socket.send(bytes).map(|_| ()),
             Wire::Stream { stream, .. } => stream.write_all(bytes),
+            Wire::Tls(line) => {
+                line.send(&String::from_utf8_lossy(bytes));
+                Ok(())
+            }
         };
         sent.map_err(|why| why.to_string())
     }
@@ -303,18 +315,25 @@ impl Wire {
     /// The next message, whole.
     fn receive(&mut self) -> Result<String, String> {
         let mut buffer = [0; 65_535];
-        loop {
-            let len = match self {
-                Wire::Datagrams(socket) => socket.recv(&mut buffer),
-                Wire::Stream { stream, read } => match cut(read) {
-                    Some(message) => return Ok(message),
-                    None => stream.read(&mut buffer),
-                },
-            };
-            match (len.map_err(|why| format!("no answer: {why}"))?, &mut *self) {
-                (len, Wire::Datagrams(_)) => return Ok(String::from_utf8_lossy(&buffer[..len]).into_owned()),
-                (0, Wire::Stream { .. }) => return Err("the connection was closed".to_owned()),
-                (len, Wire::Stream { read, .. }) => read.extend_from_slice(&buffer[..len]),
+        match self {
+            Wire::Datagrams(socket) => {
+                let len = socket.recv(&mut buffer).map_err(|why| format!("no answer: {why}"))?;
+                Ok(String::from_utf8_lossy(&buffer[..len]).into_owned())
+            }
+            Wire::Stream { stream, read } => loop {
+                if let Some(message) = cut(read) {
+                    return Ok(message);
+                }
+                match stream.read(&mut buffer).map_err(|why| format!("no answer: {why}"))? {
+                    0 => return Err("the connection was closed".to_owned()),
+                    len => read.extend_from_slice(&buffer[..len]),
+                }
+            },
+            Wire::Tls(line) => {
+                let message =
+                    line.message(PATIENCE).ok_or_else(|| format!("no answer: {}", line.errors()))?;
+                // Answers to keep-alives stand in front of it.
+                Ok(message.trim_start().to_owned())
             }
         }
     }

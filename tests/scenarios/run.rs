@@ -2,12 +2,14 @@
 
 use std::fmt;
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use super::common::tls::{Tunnel, authority, certificate};
 use super::common::{Recorder, SIPP, free_port, said};
 use super::expectation::{Expected, Own, Scenario};
 use super::found::Library;
@@ -18,16 +20,18 @@ use super::{folder, raw};
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 /// All of them.
-pub const TRANSPORTS: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+pub const TRANSPORTS: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
 
 impl Transport {
     pub fn name(self) -> &'static str {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         }
     }
 
@@ -40,6 +44,16 @@ impl Transport {
         match self {
             Transport::Udp => "u1",
             Transport::Tcp => "t1",
+            // SIPp's own TLS does not send: it goes through a tunnel.
+            Transport::Tls => "t1",
+        }
+    }
+
+    /// Where the recorder takes it.
+    fn at(self, recorder: &Recorder) -> SocketAddr {
+        match self {
+            Transport::Udp | Transport::Tcp => recorder.sip,
+            Transport::Tls => recorder.tls(),
         }
     }
 }
@@ -56,6 +70,9 @@ impl Yard {
         // As many ports as scenarios at once can ask for, clear of other recorders and of the ephemeral range.
         let first = 28_000 + (std::process::id() % 11) as u16 * 400;
         let ports = format!("{first}-{}", first + 399);
+        authority(home, "ca");
+        certificate(home, "server", "ca", "IP:127.0.0.1,DNS:recorder.example");
+        certificate(home, "client", "ca", "DNS:sbc.example");
         let recorder = Recorder::start_with(home, SETTINGS, &[("TAPEHEAD_RTP_PORTS", &ports)]);
         Yard { recorder, home: home.to_owned(), player: Player::start(home) }
     }
@@ -125,6 +142,9 @@ impl Job<'_> {
 
     fn run_alone(&self, yard: &Yard, own: &Own) -> Result<(), String> {
         let home = tempfile::tempdir().map_err(|why| why.to_string())?;
+        for name in ["server.pem", "server.key"] {
+            fs::copy(yard.home.join(name), home.path().join(name)).map_err(|why| why.to_string())?;
+        }
         for (name, content) in &own.files {
             let path = home.path().join(name);
             let written = fs::write(&path, content);
@@ -152,9 +172,11 @@ impl Job<'_> {
         let call_id = format!("{}-{}@tapehead.example", self.scenario.name, self.transport.name());
         match self.scenario.raw {
             Some(_) => {
-                raw::play(&self.scenario.name, self.transport, recorder.sip, &call_id, &yard.player.fifo)?
+                let at = self.transport.at(recorder);
+                let reach = raw::Reach { transport: self.transport, at, certificates: &yard.home };
+                raw::play(&self.scenario.name, reach, &call_id, &yard.player.fifo)?;
             }
-            None => self.sipp(&yard.player, recorder, home, &call_id)?,
+            None => self.sipp(yard, recorder, home, &call_id)?,
         }
         self.check(library, &call_id)
     }
@@ -180,36 +202,41 @@ impl Job<'_> {
         Ok(())
     }
 
-    fn sipp(&self, player: &Player, recorder: &Recorder, home: &Path, call_id: &str) -> Result<(), String> {
+    fn sipp(&self, yard: &Yard, recorder: &Recorder, home: &Path, call_id: &str) -> Result<(), String> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let media = 6000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1000 * 6;
         let log = |kind: &str| home.join(format!("{}-{}.{kind}", self.scenario.name, self.transport.name()));
+        let name = format!("{}.xml", self.scenario.name);
+        let (mut scenario, mut at, mut tunnel) = (folder().join(&name), recorder.sip, None);
+        if self.transport == Transport::Tls {
+            // To SIPp the tunnel is TCP, but its messages have to speak of TLS.
+            let text = fs::read_to_string(&scenario).map_err(|why| why.to_string())?;
+            scenario = home.join(&name);
+            fs::write(&scenario, text.replace("[transport]", "TLS")).map_err(|why| why.to_string())?;
+            at.set_port(free_port());
+            tunnel = Some(Tunnel::open(&yard.home, at.port(), recorder.tls(), ""));
+        }
         let run = Command::new(SIPP)
-            .args(["-sf", &format!("{}.xml", self.scenario.name), "-m", "1", "-nostdin"])
+            .arg("-sf")
+            .arg(&scenario)
+            .args(["-m", "1", "-nostdin"])
             .args(["-timeout", "20s", "-timeout_error", "-recv_timeout", "8000"])
-            .args([
-                "-p",
-                &free_port().to_string(),
-                "-i",
-                "127.0.0.1",
-                "-mi",
-                "127.0.0.1",
-                "-t",
-                self.transport.option(),
-            ])
+            .args(["-p", &free_port().to_string(), "-t", self.transport.option()])
+            .args(["-i", "127.0.0.1", "-mi", "127.0.0.1"])
             .args(["-min_rtp_port", &media.to_string(), "-max_rtp_port", &(media + 5).to_string()])
             .args(["-cid_str", call_id])
             .args(["-trace_err", "-error_file"])
             .arg(log("errors"))
             .args(["-trace_msg", "-message_file"])
             .arg(log("messages"))
-            .arg(recorder.sip.to_string())
+            .arg(at.to_string())
             .current_dir(folder())
             .env("TERM", "dumb")
-            .env("PLAYER", &player.fifo)
+            .env("PLAYER", &yard.player.fifo)
             .stdin(Stdio::null())
             .output()
             .map_err(|why| format!("{SIPP}: {why}"))?;
+        drop(tunnel);
         let read = |kind| fs::read_to_string(log(kind)).unwrap_or_default().chars().take(TOLD_MAX).collect();
         let (errors, messages): (String, String) = (read("errors"), read("messages"));
         // SIPp ends well after an `ereg` in vain: it only says so.
