@@ -221,6 +221,8 @@ impl Job<'_> {
             .arg(&scenario)
             .args(["-m", "1", "-nostdin"])
             .args(["-timeout", "20s", "-timeout_error", "-recv_timeout", "8000"])
+            // A busy machine is nothing to complain of.
+            .args(["-watchdog_minor_threshold", "60000", "-watchdog_major_threshold", "60000"])
             .args(["-p", &free_port().to_string(), "-t", self.transport.option()])
             .args(["-i", "127.0.0.1", "-mi", "127.0.0.1"])
             .args(["-min_rtp_port", &media.to_string(), "-max_rtp_port", &(media + 5).to_string()])
