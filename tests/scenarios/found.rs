@@ -78,6 +78,11 @@ impl Library {
         }
     }
 
+    /// Whether nothing was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.shelf.lock().expect("no one panics in it").known.is_empty()
+    }
+
     /// Recordings that no scenario asked for, and those that came after it had looked.
     pub fn unexpected(&self) -> Vec<String> {
         let mut shelf = self.shelf.lock().expect("no one panics in it");

@@ -42,8 +42,9 @@ fn every_scenario_is_recorded_as_expected_over_every_transport() {
     let mut failures = play(&yard, &library, &chosen);
     yard.close();
     failures.extend(library.unexpected());
+    // Scenarios with recorders of their own may be all that were chosen.
     let verified = common::verify(home.path());
-    if !verified.status.success() {
+    if !library.is_empty() && !verified.status.success() {
         failures.push(format!("verify: {}", common::said(&verified)));
     }
     assert!(failures.is_empty(), "{} failed:\n\n{}", failures.len(), failures.join("\n\n"));
