@@ -75,6 +75,8 @@ pub const AHEAD_MAX: Duration = Duration::from_millis(400);
 pub const SOURCE_HOLD: Duration = Duration::from_millis(200);
 /// ... and the other has sent so many packets without it being heard. So many from one address also make it the one.
 pub const SOURCE_LOCK_PACKETS: u32 = 5;
+/// While it is still learned who talks, whoever has been silent for this long gives way to one who sends more.
+pub const SOURCE_LEARN: Duration = Duration::from_millis(100);
 /// An address that has been silent for this long is forgotten: whoever speaks first is heard.
 pub const SOURCE_GONE: Duration = Duration::from_secs(2);
 /// A call whose RTP has stopped for longer than this is told to the control core as one without media.

@@ -19,6 +19,8 @@ pub enum Bug {
     ChannelSwapped,
     /// Audio that comes during a pause is recorded.
     PauseLeaks,
+    /// What moves along into a segment with more channels lands in the wrong ones.
+    LayoutShifted,
     /// A datagram is dropped that no counter sees.
     CounterMissed,
     /// A block is given back when its write is submitted, not when it is done.
@@ -51,13 +53,15 @@ impl Bug {
         [Bug::AckNotRepeated, Bug::TransactionKept, Bug::RetransmissionServed, Bug::RefreshForgotten];
 
     /// Every fault on the way of a packet.
-    pub const ALL: [Bug; 14] = [
+    pub const ALL: [Bug; 16] = [
         Bug::DuplicateNotSeen,
         Bug::WrapForgotten,
         Bug::OffByOne,
         Bug::LateOverSealed,
         Bug::IntervalForgotten,
         Bug::ChannelSwapped,
+        Bug::PauseLeaks,
+        Bug::LayoutShifted,
         Bug::CounterMissed,
         Bug::BlockReleasedEarly,
         Bug::BlockLeaked,

@@ -14,7 +14,7 @@
 use std::net::SocketAddr;
 
 use crate::base::Mono;
-use crate::limits::{SOURCE_GONE, SOURCE_HOLD, SOURCE_LOCK_PACKETS};
+use crate::limits::{SOURCE_GONE, SOURCE_HOLD, SOURCE_LEARN, SOURCE_LOCK_PACKETS};
 
 /// Somebody who sends, and how many packets without a break by the other.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +61,8 @@ impl SourceLock {
         let better = if self.locked {
             silent >= SOURCE_HOLD && packets >= SOURCE_LOCK_PACKETS
         } else {
-            // Still learning: two in a row are better than none.
-            packets > self.talker.map_or(0, |talker| talker.packets).max(1)
+            // Still learning: two in a row are better than none, but no burst drowns one that talks.
+            silent >= SOURCE_LEARN && packets > self.talker.map_or(0, |talker| talker.packets).max(1)
         };
         if better || silent >= SOURCE_GONE || self.announced == Some(from) {
             self.take(rival);
@@ -140,12 +140,12 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_gone_astray_costs_the_real_source_one() {
+    fn a_packet_gone_astray_costs_the_real_source_a_moment() {
         let mut lock = SourceLock::default();
         let at = Mono::from_ms(1000);
         assert!(lock.hears(address(9), at));
         assert!(!lock.hears(address(1), at + PTIME));
-        assert!(lock.hears(address(1), at + PTIME * 2));
+        assert!(lock.hears(address(1), at + SOURCE_LEARN));
     }
 
     #[test]
@@ -156,7 +156,16 @@ mod tests {
         assert!(lock.hears(address(1), at), "who talks may go on");
         lock.announce(Some(address(7)));
         assert!(!lock.hears(address(2), at + PTIME));
-        assert!(lock.hears(address(2), at + PTIME * 2));
+        assert!(lock.hears(address(2), at + SOURCE_LEARN));
+    }
+
+    #[test]
+    fn a_burst_right_after_an_update_takes_nothing_over() {
+        let mut lock = SourceLock::default();
+        let at = locked_to(1, &mut lock, Mono::from_ms(1000));
+        lock.announce(None);
+        assert!((0..100).all(|_| !lock.hears(address(2), at)));
+        assert!(lock.hears(address(1), at + PTIME));
     }
 
     #[test]

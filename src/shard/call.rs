@@ -244,7 +244,9 @@ impl Call {
         }
         if io.now >= self.report_at {
             self.report_at = io.now + RTCP_INTERVAL;
-            self.tell_cut(now);
+            if self.phase == Phase::Live {
+                self.tell_cut(now);
+            }
             self.send_reports(now.saturating_sub(horizon.max(RTCP_INTERVAL.as_millis() as u64 * 8)), io);
         }
     }

@@ -253,6 +253,8 @@ impl Window {
             let Some((block, index)) = old.block_of(frame) else { continue };
             let from = old.start + u64::from(frame) * layout.frame_samples;
             for track in 0..tracks {
+                let shifted = planted(Bug::LayoutShifted) && layout.channels != self.layout.channels;
+                let to = if shifted { track + 1 } else { track };
                 for sample in 0..layout.frame_samples as usize {
                     let word = coverage.0[block.0 as usize][index][track * layout.words + sample / 64];
                     if word & (1 << (sample % 64)) == 0 {
@@ -263,11 +265,11 @@ impl Window {
                     let frame = pool.frame(block, index);
                     if layout.format == SampleFormat::Pcm16 {
                         let linear = [frame[2 * at], frame[2 * at + 1]];
-                        self.place_linear((&mut *pool, &mut *coverage), track, position, linear);
+                        self.place_linear((&mut *pool, &mut *coverage), to, position, linear);
                     } else {
                         let byte = [frame[at]];
                         let room = (&mut *pool, &mut *coverage);
-                        self.place(room, track, position as i64, layout.format, &byte);
+                        self.place(room, to, position as i64, layout.format, &byte);
                     }
                 }
             }

@@ -189,7 +189,7 @@ impl World {
         let found = check::cut_off(call, &segments, book, self.slack())?;
         let promised = promised
             && self.power_cuts == 0
-            && !call.has_changed_law()
+            && !call.has_changed_layout()
             && self.plans[call.shard].horizon <= HORIZON_OF_PROMISE;
         if !promised {
             return Ok(());

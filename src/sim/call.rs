@@ -61,6 +61,15 @@ pub struct SimTrack {
     pub diary: Option<Rc<RefCell<Diary>>>,
 }
 
+/// A stretch in which the recording is paused, as the control core asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct SimPause {
+    /// When it was asked for.
+    pub from: Mono,
+    /// When its end was asked for.
+    pub until: Option<Mono>,
+}
+
 /// A call.
 pub struct SimCall {
     /// Its number in the world, which its samples carry.
@@ -74,6 +83,18 @@ pub struct SimCall {
     seeds: u64,
     /// Its tracks.
     pub tracks: Vec<SimTrack>,
+    /// Tracks on their way into the call, and the number of the update that adds them.
+    pub growing: Option<(u32, Vec<SimTrack>)>,
+    /// Whether there were any.
+    pub grew: bool,
+    /// Updates so far.
+    pub revisions: u32,
+    /// Its pauses.
+    pub pauses: Vec<SimPause>,
+    /// Whether any of them was to be cut out.
+    pub cut: bool,
+    /// Whether RTP flows, as was told last.
+    pub flowing: bool,
     /// How long its streams run, in milliseconds.
     pub talk_ms: u64,
     /// It is closed while packets are still coming, this long after it was opened.
@@ -96,26 +117,52 @@ pub struct SimCall {
     pub found_in: Option<PathBuf>,
 }
 
+impl SimTrack {
+    /// A track drawn from `prng`.
+    pub fn drawn(habits: fn(&mut Prng) -> Habits, alaw: bool, prng: &mut Prng) -> SimTrack {
+        SimTrack {
+            habits: habits(prng),
+            alaw,
+            start_ms: prng.below(600),
+            rtcp_mux: prng.chance(300),
+            port: 0,
+            held: false,
+            diary: None,
+        }
+    }
+
+    /// As the session description has it now.
+    fn plan(&self) -> TrackPlan {
+        TrackPlan {
+            payloads: PAYLOADS.to_vec(),
+            rtcp_to: Some((Ipv4Addr::new(10, 0, 0, 2), 7001).into()),
+            rtcp_mux: self.rtcp_mux,
+            held: self.held,
+            ..TrackPlan::default()
+        }
+    }
+}
+
 impl SimCall {
     /// A call drawn from `prng`, to be opened at `at`.
-    pub fn drawn(number: u16, shard: usize, at: Mono, wild: bool, prng: &mut Prng) -> SimCall {
+    pub fn drawn(
+        number: u16,
+        shard: usize,
+        at: Mono,
+        habits: fn(&mut Prng) -> Habits,
+        prng: &mut Prng,
+    ) -> SimCall {
         let mut key = [0; 32];
         prng.fill(&mut key);
         let tracks = [1, 2, 2, 2, 2, 2, 3, 7][prng.below(8) as usize];
         let tracks = if prng.chance(300) { tracks } else { 2 };
         let alaw = prng.chance(400);
         let mixed = prng.chance(100);
-        let tracks = (0..tracks)
-            .map(|_| SimTrack {
-                habits: if wild { Habits::drawn(prng) } else { Habits::plain() },
-                alaw: alaw ^ (mixed && prng.chance(500)),
-                start_ms: prng.below(600),
-                rtcp_mux: prng.chance(300),
-                port: 0,
-                held: false,
-                diary: None,
-            })
-            .collect();
+        let mut track = || {
+            let alaw = alaw ^ (mixed && prng.chance(500));
+            SimTrack::drawn(habits, alaw, prng)
+        };
+        let tracks = (0..tracks).map(|_| track()).collect();
         let long = prng.chance(100);
         let talk_ms = 300 + prng.below(if long { 20_000 } else { 5_000 });
         SimCall {
@@ -125,6 +172,12 @@ impl SimCall {
             key: DataKey::new(key),
             seeds: prng.u64(),
             tracks,
+            growing: None,
+            grew: false,
+            revisions: 0,
+            pauses: Vec::new(),
+            cut: false,
+            flowing: false,
             talk_ms,
             hang_up_early_ms: prng.chance(250).then(|| prng.below(4000)),
             progress: Progress::Planned(at),
@@ -194,15 +247,13 @@ impl SimCall {
 
     /// Its tracks as the session description has them now.
     pub fn track_plans(&self) -> Vec<TrackPlan> {
-        let plan = |track: &SimTrack| TrackPlan {
-            rtp_from: None,
-            payloads: PAYLOADS.to_vec(),
-            rtcp_to: Some((Ipv4Addr::new(10, 0, 0, 2), 7001).into()),
-            rtcp_mux: track.rtcp_mux,
-            held: track.held,
-            srtp: None,
-        };
-        self.tracks.iter().map(plan).collect()
+        self.tracks.iter().map(SimTrack::plan).collect()
+    }
+
+    /// The same with those that are on their way in.
+    pub fn growing_plans(&self) -> Vec<TrackPlan> {
+        let growing = self.growing.iter().flat_map(|(_, tracks)| tracks);
+        self.tracks.iter().chain(growing).map(SimTrack::plan).collect()
     }
 
     /// What the shard gets to open it.
@@ -240,10 +291,12 @@ impl SimCall {
         })
     }
 
-    /// Whether one of its streams has changed its law, so that segments were changed too.
-    pub fn has_changed_law(&self) -> bool {
+    /// Whether its segments were changed on the way: other laws, more tracks, cuts.
+    pub fn has_changed_layout(&self) -> bool {
         let mut diaries = self.tracks.iter().filter_map(|track| track.diary.as_ref());
-        diaries.any(|diary| diary.borrow().changed_law)
+        self.grew
+            || self.cut
+            || diaries.any(|diary| diary.borrow().changed_law)
             || self.tracks.iter().any(|track| track.alaw != self.tracks[0].alaw)
     }
 

@@ -2,12 +2,14 @@
 //! the samples themselves say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::call::SimCall;
 use super::message::Heard;
 use super::reading::Reading;
 use super::timeline::{Owner, Piece, explain};
 use crate::base::Mono;
+use crate::limits::{SOURCE_HOLD, SOURCE_LOCK_PACKETS};
 use crate::link::TrackReport;
 use crate::media::{Cause, Counters, Fate, Interval};
 use crate::ring::sim::net::{Class, Sent};
@@ -62,6 +64,18 @@ impl<'a> Deliveries<'a> {
             .collect()
     }
 
+    /// First sample index of each audio packet, and when it was first handed over.
+    fn handed_over(&self) -> BTreeMap<u64, Mono> {
+        let handed = |sent: &Sent| sent.handed.iter().map(|&(handed, _)| handed).min();
+        self.sent
+            .iter()
+            .filter_map(|sent| match sent.label.class {
+                Class::Audio { index, .. } => Some((index, handed(sent)?)),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Numbers that never came, among those after the first that did and before the last.
     fn missing(&self) -> u64 {
         let numbered: Vec<&&Sent> = self.sent.iter().filter(|sent| is_numbered(sent.label.class)).collect();
@@ -88,6 +102,8 @@ pub struct Found {
     pub pieces: Vec<Piece>,
     heard: Vec<Heard>,
     start: u64,
+    /// Where the first segment with a channel for it begins.
+    present: u64,
 }
 
 /// Lays the segments of a call behind each other and explains every sample of every track. Between them something may be missing only if the
@@ -96,9 +112,10 @@ fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Fou
     let mut at = segments.first().map_or(0, |first| first.audio.start);
     let begin = at;
     let mut heard: Vec<Vec<Heard>> = call.tracks.iter().map(|_| Vec::new()).collect();
+    let mut present = vec![begin; call.tracks.len()];
     for segment in segments {
         let gap = segment.audio.start.wrapping_sub(at);
-        if gap != 0 && !(cut_off && gap < 1 << 32) {
+        if gap != 0 && !((cut_off || call.cut) && gap < 1 << 32) {
             return Err(format!(
                 "call {}: a segment begins at {}, not {at}",
                 call.number, segment.audio.start
@@ -106,6 +123,11 @@ fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Fou
         }
         heard.iter_mut().for_each(|heard| heard.extend((0..gap).map(|_| Heard::Silence)));
         for (track, heard) in heard.iter_mut().enumerate() {
+            if track >= usize::from(segment.audio.channels) {
+                heard.extend((0..segment.samples).map(|_| Heard::Silence));
+                present[track] = at + gap + segment.samples;
+                continue;
+            }
             let mut samples = segment.track(track);
             heard.extend(samples.by_ref().take(segment.samples as usize));
             if samples.any(|sample| sample != Heard::Silence) {
@@ -117,7 +139,7 @@ fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Fou
     let explained = |(track, heard): (usize, Vec<Heard>)| {
         let owner = Owner { call: call.number, track: track as u8 };
         let pieces = explain(owner, begin, &heard)?;
-        Ok(Found { pieces, heard, start: begin })
+        Ok(Found { pieces, heard, start: begin, present: present[track] })
     };
     heard.into_iter().enumerate().map(explained).collect()
 }
@@ -170,6 +192,32 @@ impl Found {
         Ok(())
     }
 
+    /// Nothing is heard that was handed over during a pause and belongs into it.
+    fn check_pauses(
+        &self,
+        name: &str,
+        call: &SimCall,
+        handed: &BTreeMap<u64, Mono>,
+        margin: Duration,
+    ) -> Result<(), String> {
+        for pause in &call.pauses {
+            let from = call.position(pause.from + margin);
+            let until = pause.until.map_or(i64::MAX, |until| call.position(until));
+            for piece in &self.pieces {
+                let (start, end) = (piece.position as i64, (piece.position + piece.samples) as i64);
+                let (first, last) = (start.max(from), end.min(until));
+                let inside = (first..last).map(|at| (at - start) as u64 + piece.index);
+                let leaked = inside
+                    .filter_map(|index| handed.range(..=index).next_back())
+                    .find(|(_, at)| **at > pause.from + margin);
+                if let Some((sample, _)) = leaked {
+                    return Err(format!("{name}: sample {sample} came during a pause and is heard"));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Every piece lies where one of the anchors that the shard reported puts it.
     fn check_anchors(
         &self,
@@ -199,6 +247,7 @@ impl Found {
     /// Each silent sample is in an interval, and no interval of a stretch that nobody filled holds audio.
     fn check_intervals(&self, name: &str, intervals: &[Interval]) -> Result<(), String> {
         let mut covered = vec![false; self.heard.len()];
+        covered[..(self.present - self.start) as usize].fill(true);
         for interval in intervals {
             if interval.start > interval.end || interval.end > self.end() {
                 return Err(format!("{name}: {interval:?} goes past the end {}", self.end()));
@@ -219,6 +268,27 @@ impl Found {
     }
 }
 
+/// A pause may be taken so much later than it was asked for: some ticks and what the machine stood still.
+fn margin(slack: i64) -> Duration {
+    Duration::from_millis(100 + (slack - FROM_ARRIVAL_MAX).max(0) as u64 / 8)
+}
+
+/// Whether audio that arrived then need not be heard: during a pause or close to one, or before a source that had moved was found again.
+fn is_excused(call: &SimCall, track: usize, arrival: Mono) -> bool {
+    let close = Duration::from_millis(700);
+    let paused = call
+        .pauses
+        .iter()
+        .any(|pause| arrival + close > pause.from && pause.until.is_none_or(|until| arrival < until + close));
+    let lost =
+        SOURCE_HOLD + Duration::from_millis(20) * (SOURCE_LOCK_PACKETS + 5) + Duration::from_millis(60);
+    let moved = call.tracks[track]
+        .diary
+        .as_ref()
+        .is_some_and(|diary| diary.borrow().moves.iter().any(|&at| arrival >= at && arrival < at + lost));
+    paused || moved
+}
+
 /// A call that a crash cut off: what is left of it was sent, and lies where it belongs.
 pub fn cut_off(
     call: &SimCall,
@@ -232,6 +302,7 @@ pub fn cut_off(
         let deliveries = Deliveries::of(book, call.number, track as u8);
         found.check_once(&name)?;
         found.check_sent(&name, call, &deliveries.audio(), slack)?;
+        found.check_pauses(&name, call, &deliveries.handed_over(), margin(slack))?;
     }
     Ok(found)
 }
@@ -241,8 +312,9 @@ pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: M
     for (track, found) in found.iter().enumerate() {
         let heard = found.packets(call.tracks[track].habits.ptime_ms * 8);
         let delivered = Deliveries::of(book, call.number, track as u8).audio();
-        let missing =
-            |(first, (_, arrival)): &(&u64, &(u64, Mono))| *arrival < before && !heard.contains(first);
+        let missing = |(first, (_, arrival)): &(&u64, &(u64, Mono))| {
+            *arrival < before && !heard.contains(first) && !is_excused(call, track, *arrival)
+        };
         if let Some((first, (_, arrival))) = delivered.iter().find(missing) {
             let at = call.position(*arrival);
             return Err(format!(
@@ -257,7 +329,14 @@ pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: M
 /// A closed call whose every segment is durable: content, intervals and ledger.
 pub fn closed(call: &SimCall, segments: &[Reading], book: &[Sent], slack: i64) -> Result<Vec<Found>, String> {
     let (reports, samples) = call.end.as_ref().ok_or("the call has not ended")?;
-    let found = listen(call, segments, false)?;
+    let mut found = listen(call, segments, false)?;
+    if reports.len() != call.tracks.len() {
+        return Err(format!("call {}: {} tracks are reported", call.number, reports.len()));
+    }
+    // A call that ends in a cut is longer than its last segment.
+    for found in found.iter_mut().filter(|found| call.cut && found.end() < *samples) {
+        found.heard.resize((samples - found.start) as usize, Heard::Silence);
+    }
     for (track, (found, report)) in found.iter().zip(reports).enumerate() {
         let name = format!("call {} track {track}", call.number);
         if found.end() != *samples {
@@ -266,6 +345,7 @@ pub fn closed(call: &SimCall, segments: &[Reading], book: &[Sent], slack: i64) -
         let deliveries = Deliveries::of(book, call.number, track as u8);
         found.check_once(&name)?;
         found.check_sent(&name, call, &deliveries.audio(), slack)?;
+        found.check_pauses(&name, call, &deliveries.handed_over(), margin(slack))?;
         found.check_anchors(&name, call, track, report)?;
         let intervals: Vec<Interval> =
             call.intervals.iter().filter(|i| usize::from(i.track) == track).copied().collect();
@@ -309,6 +389,10 @@ fn ledger(
     require("RTCP packets", counters.of(Fate::Rtcp), copies(Class::Rtcp))?;
     let Some(diary) = &call.tracks[track].diary else { return Ok(()) };
     let diary = diary.borrow();
+    if !diary.moves.is_empty() {
+        return Ok(());
+    }
+    require("strangers' packets", counters.of(Fate::WrongSource), copies(Class::Stranger))?;
     if diary.jumped || counters.of(Fate::SourceBudget) > 0 {
         return Ok(());
     }

@@ -3,11 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::call::{HOST, Progress, SimTrack};
-use super::peer::{Route, Stream};
+use super::call::{HOST, Progress, SimPause, SimTrack};
+use super::peer::{Habits, Route, Stream};
 use super::world::{Later, World};
 use crate::base::Mono;
-use crate::link::{Command, Event};
+use crate::limits::TRACKS_MAX;
+use crate::link::{CallId, Command, Event, PauseHow, Refusal};
+use crate::ring::sim::net::Class;
 use crate::rtp::rtcp::{self, Rtcp};
 
 impl World {
@@ -47,13 +49,98 @@ impl World {
                 let plan = Box::new(self.calls[call].segment_plan(segment));
                 self.tell(call, Command::Segment(plan));
             }
+            Later::Hold { call, .. }
+            | Later::Grow { call }
+            | Later::Pause { call, .. }
+            | Later::Resume { call }
+                if self.calls[call].progress != Progress::Live => {}
             Later::Hold { call, track, held } => {
-                if self.calls[call].progress == Progress::Live {
-                    self.calls[call].tracks[track].held = held;
-                    let (id, tracks) = (self.calls[call].id(), self.calls[call].track_plans());
-                    self.tell(call, Command::Update { call: id, revision: 0, tracks });
-                }
+                self.calls[call].tracks[track].held = held;
+                let (id, tracks) = (self.calls[call].id(), self.calls[call].track_plans());
+                self.tell(call, Command::Update { call: id, revision: 0, tracks });
             }
+            Later::Grow { call } => self.grow(call),
+            Later::Pause { call, how } => {
+                let (from, it) = (self.now(), &mut self.calls[call]);
+                it.cut |= how == PauseHow::Cut;
+                if it.pauses.last().is_none_or(|pause| pause.until.is_some()) {
+                    it.pauses.push(SimPause { from, until: None });
+                }
+                let id = it.id();
+                self.tell(call, Command::Pause { call: id, how });
+            }
+            Later::Resume { call } => {
+                let (now, it) = (self.now(), &mut self.calls[call]);
+                it.pauses.iter_mut().for_each(|pause| _ = pause.until.get_or_insert(now));
+                let id = it.id();
+                self.tell(call, Command::Resume { call: id });
+            }
+        }
+    }
+
+    /// Asks for one or two tracks more.
+    fn grow(&mut self, index: usize) {
+        let call = &mut self.calls[index];
+        // Seven tracks have eight channels: which segment is the first to have the eighth track could not be told.
+        if call.growing.is_some() || call.tracks.len() + 2 > TRACKS_MAX || call.tracks.len() + 1 == 7 {
+            return;
+        }
+        let (alaw, more) = (call.tracks[0].alaw, if call.tracks.len() == 5 { 1 } else { 2 });
+        let tracks = (0..1 + self.prng.below(more))
+            .map(|_| SimTrack::drawn(Habits::plain_of, alaw, &mut self.prng))
+            .collect();
+        call.revisions += 1;
+        call.grew = true;
+        call.growing = Some((call.revisions, tracks));
+        let update =
+            Command::Update { call: call.id(), revision: call.revisions, tracks: call.growing_plans() };
+        self.tell(index, update);
+    }
+
+    /// The answer to an update: ports never change, and there are more of them only where they were asked for.
+    fn updated(&mut self, index: usize, revision: u32, result: Result<Vec<u16>, Refusal>) {
+        self.note("updated", &[index as u64 + 1, revision.into(), result.is_ok().into()]);
+        let call = &mut self.calls[index];
+        let asked = call.growing.take_if(|(asked, _)| *asked == revision);
+        let mut ports: Vec<u16> = call.tracks.iter().map(|track| track.port).collect();
+        match (result, asked) {
+            (Err(_), Some(_)) => {}
+            (Err(why), None) => self.violation(format!("call {}: an update is refused: {why:?}", index + 1)),
+            (Ok(told), asked) => {
+                let (first, live) = (ports.len(), call.progress == Progress::Live);
+                call.tracks.extend(asked.into_iter().flat_map(|(_, tracks)| tracks));
+                ports.extend(told.iter().skip(first));
+                if ports != told || told.len() != call.tracks.len() {
+                    return self
+                        .violation(format!("call {}: ports {told:?} instead of {ports:?}", index + 1));
+                }
+                call.tracks.iter_mut().zip(&told).for_each(|(track, port)| track.port = *port);
+                (first..told.len()).filter(|_| live).for_each(|track| self.begin_stream(index, track));
+            }
+        }
+    }
+
+    /// What is told of media agrees with what was handed over.
+    fn told_of_media(&mut self, index: usize, flowing: bool) {
+        self.note("media", &[index as u64 + 1, flowing.into()]);
+        let call = &mut self.calls[index];
+        if std::mem::replace(&mut call.flowing, flowing) == flowing {
+            self.violation(format!("call {}: it is told twice that media flow: {flowing}", index + 1));
+        }
+    }
+
+    fn told_of_silence(&mut self, index: usize, since: Mono) {
+        self.note("silence", &[index as u64 + 1, since.0]);
+        let call = &self.calls[index];
+        let moved = |track: &SimTrack| track.diary.as_ref().is_some_and(|d| !d.borrow().moves.is_empty());
+        let machine = self.machine.borrow();
+        let heard = machine.net.book().iter().any(|sent| {
+            let audio = sent.label.call == call.number && matches!(sent.label.class, Class::Audio { .. });
+            audio && sent.handed.iter().any(|&(_, arrival)| arrival > since)
+        });
+        drop(machine);
+        if heard && !call.tracks.iter().any(moved) {
+            self.violation(format!("call {}: silence is told while audio comes", index + 1));
         }
     }
 
@@ -86,7 +173,7 @@ impl World {
     }
 
     pub(super) fn event(&mut self, event: Event) {
-        let of = |call: crate::link::CallId| call.0 as usize - 1;
+        let of = |call: CallId| call.0 as usize - 1;
         match event {
             Event::Opened { call, ports, started } => self.opened(of(call), &ports, started),
             Event::Refused { call, .. } => {
@@ -120,7 +207,9 @@ impl World {
                 call.end = Some((tracks, samples));
                 call.progress = Progress::Closed;
             }
-            Event::Updated { .. } | Event::Media { .. } | Event::Silence { .. } => {}
+            Event::Updated { call, revision, result } => self.updated(of(call), revision, result),
+            Event::Media { call, flowing } => self.told_of_media(of(call), flowing),
+            Event::Silence { call, since } => self.told_of_silence(of(call), since),
             Event::Stats(_) | Event::Stopped => {}
         }
     }
@@ -168,27 +257,50 @@ impl World {
         let call = &mut self.calls[index];
         call.started = Some(started);
         call.progress = Progress::Live;
-        let mut machine = self.machine.borrow_mut();
-        for (number, (track, &port)) in call.tracks.iter_mut().zip(ports).enumerate() {
-            track.port = port;
-            let from = SocketAddr::from(([10, 0, 0, 2], 20_000 + 2 * (call.number * 16 + number as u16)));
-            let to = SocketAddr::new(HOST, port);
-            let rtcp_to = if track.rtcp_mux { to } else { SocketAddr::new(HOST, port + 1) };
-            let start = now + Duration::from_millis(track.start_ms);
-            let times = (start, start + Duration::from_millis(call.talk_ms));
-            let id = (call.number, number as u8);
-            let route = Route { from, to, rtcp_to };
-            let (stream, diary) =
-                Stream::new(id, route, track.habits.clone(), track.alaw, times, self.prng.u64());
-            track.diary = Some(diary);
-            machine.net.add(Box::new(stream));
+        call.tracks.iter_mut().zip(ports).for_each(|(track, port)| track.port = *port);
+        (0..ports.len()).for_each(|track| self.begin_stream(index, track));
+        self.foresee(index, now);
+    }
+
+    /// The client begins to send one of its streams.
+    fn begin_stream(&mut self, index: usize, number: usize) {
+        let (now, seed) = (self.now(), self.prng.u64());
+        let call = &mut self.calls[index];
+        let end = call.started.unwrap_or(now) + Duration::from_millis(call.talk_ms + 600);
+        let track = &mut call.tracks[number];
+        let from = SocketAddr::from(([10, 0, 0, 2], 20_000 + 64 * (call.number * 8 + number as u16)));
+        let to = SocketAddr::new(HOST, track.port);
+        let rtcp_to = if track.rtcp_mux { to } else { SocketAddr::new(HOST, track.port + 1) };
+        let start = now + Duration::from_millis(track.start_ms);
+        let route = Route { from, to, rtcp_to };
+        let id = (call.number, number as u8);
+        let (stream, diary) =
+            Stream::new(id, route, track.habits.clone(), track.alaw, (start, end.max(start)), seed);
+        track.diary = Some(diary);
+        self.machine.borrow_mut().net.add(Box::new(stream));
+    }
+
+    /// What will be done to the call while it lives.
+    fn foresee(&mut self, call: usize, now: Mono) {
+        let at = |ms: u64| now + Duration::from_millis(ms);
+        for track in 0..self.calls[call].tracks.len() {
             if self.prng.chance(150) {
-                let at = |ms: u64| now + Duration::from_millis(ms);
                 let hold = 200 + self.prng.below(2000);
                 let resume = hold + self.prng.below(1500);
-                self.later.push((at(hold), Later::Hold { call: index, track: number, held: true }));
-                self.later.push((at(resume), Later::Hold { call: index, track: number, held: false }));
+                self.later.push((at(hold), Later::Hold { call, track, held: true }));
+                self.later.push((at(resume), Later::Hold { call, track, held: false }));
             }
+        }
+        while self.prng.chance(200) {
+            let how = if self.prng.chance(500) { PauseHow::Cut } else { PauseHow::Silence };
+            let pause = self.prng.below(2500);
+            self.later.push((at(pause), Later::Pause { call, how }));
+            if self.prng.chance(850) {
+                self.later.push((at(pause + self.prng.below(2500)), Later::Resume { call }));
+            }
+        }
+        if self.prng.chance(200) {
+            self.later.push((at(self.prng.below(2500)), Later::Grow { call }));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What a sample says is [`super::message`]. Leaves out signalling: the world's control core tells where to send and when.
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ pub struct Diary {
     pub changed_law: bool,
     /// Whether it has ended.
     pub ended: bool,
+    /// When it began to send from another port.
+    pub moves: Vec<Mono>,
     /// When it was told to stop, if it was: it leaves without a word.
     pub stopped: Option<Mono>,
 }
@@ -64,6 +66,10 @@ pub struct Habits {
     pub garbage: u64,
     /// Sends in bursts: packets are held back and leave together.
     pub burst: u64,
+    /// Somebody else sends a few packets in between.
+    pub stranger: u64,
+    /// Goes on from another port without a word.
+    pub moves: u64,
     /// Parts per million by which its clock is slow.
     pub slow_ppm: u64,
 }
@@ -82,8 +88,21 @@ impl Habits {
             law_change: 0,
             garbage: 0,
             burst: 0,
+            stranger: 0,
+            moves: 0,
             slow_ppm: 0,
         }
+    }
+
+    /// The same, where habits are drawn.
+    pub fn plain_of(_: &mut Prng) -> Habits {
+        Habits::plain()
+    }
+
+    /// A well-behaved stream whose source moves, or is disputed.
+    pub fn contested(prng: &mut Prng) -> Habits {
+        let mut rate = |often: u64, max: u64| if prng.chance(often) { 1 + prng.below(max) } else { 0 };
+        Habits { stranger: rate(400, 60), moves: rate(200, 6), ..Habits::plain() }
     }
 
     /// Each habit is on or off.
@@ -100,6 +119,8 @@ impl Habits {
             law_change: rate(120, 6),
             garbage: rate(300, 40),
             burst: rate(100, 15),
+            stranger: 0,
+            moves: 0,
             slow_ppm: if rate(100, 1) > 0 { 300 } else { 0 },
         }
     }
@@ -137,6 +158,7 @@ pub struct Stream {
     /// Packet times passed, sent or not: sample `slots * samples` is next.
     slots: u64,
     held_back: u64,
+    moved_at: u64,
     sequence: u16,
     mode: Mode,
     alaw: bool,
@@ -170,6 +192,7 @@ impl Stream {
             end,
             slots: 0,
             held_back: 0,
+            moved_at: 0,
             mode: Mode::Talk,
             alaw,
             marker: true,
@@ -206,6 +229,26 @@ impl Stream {
         let base = (self.prng.u64() as u32) | 0xf000_0000;
         let base = if self.prng.chance(500) { base } else { base ^ 0x9000_0000 };
         self.diary.borrow_mut().epochs.push(Epoch { ssrc, base });
+    }
+
+    /// It moves to another port, or somebody else sends, but not at once: whoever moves has to be found again first.
+    fn contest(&mut self, now: Mono, out: &mut Vec<Outgoing>) {
+        let settled = self.slots >= self.moved_at + 40;
+        if settled && self.prng.chance(self.habits.moves) {
+            self.moved_at = self.slots;
+            self.route.from.set_port(self.route.from.port() + 2);
+            self.diary.borrow_mut().moves.push(now);
+        } else if settled && self.prng.chance(self.habits.stranger) {
+            let route = self.route;
+            self.route.from.set_ip(IpAddr::from([10, 0, 0, 66]));
+            for sequence in 0..1 + self.prng.below(9) as u16 {
+                let header = Header { sequence, ssrc: 0xbad, ..Header::default() };
+                let mut bytes = Vec::new();
+                write(&header, &[0x42; 160], &mut bytes);
+                self.emit(bytes, Class::Stranger, false, out);
+            }
+            self.route = route;
+        }
     }
 
     /// Something out of the ordinary before the next packet.
@@ -330,6 +373,7 @@ impl Stream {
                     self.wander();
                 }
                 if self.mode == Mode::Talk {
+                    self.contest(now, out);
                     self.audio(out);
                 }
             }

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::{Progress, SimCall};
+use super::peer::Habits;
 use super::witness::Witness;
 use crate::base::{Mono, Prng};
-use crate::link::{Command, ControlEnd, link};
+use crate::link::{Command, ControlEnd, PauseHow, link};
 use crate::ring::sim::SimRing;
 use crate::ring::sim::fault::FaultPlan;
 use crate::ring::sim::machine::{Machine, Shared};
@@ -61,6 +62,9 @@ pub(super) struct Process {
 pub(super) enum Later {
     Segment { call: usize },
     Hold { call: usize, track: usize, held: bool },
+    Grow { call: usize },
+    Pause { call: usize, how: PauseHow },
+    Resume { call: usize },
 }
 
 /// A run in progress.
@@ -128,8 +132,13 @@ impl World {
         let number = self.calls.len() as u16 + 1;
         let at = self.now() + earliest + Duration::from_millis(self.prng.below(2500));
         let shard = self.prng.below(self.plans.len() as u64) as usize;
-        let wild = self.wild && self.prng.chance(700);
-        self.calls.push(SimCall::drawn(number, shard, at, wild, &mut self.prng));
+        let habits = match (self.wild, self.prng.chance(700)) {
+            (true, true) => Habits::drawn,
+            (true, false) => Habits::plain_of,
+            // Strangers and moves where nothing else keeps a source from being heard: what becomes of them is certain there.
+            (false, _) => Habits::contested,
+        };
+        self.calls.push(SimCall::drawn(number, shard, at, habits, &mut self.prng));
     }
 
     pub(super) fn now(&self) -> Mono {

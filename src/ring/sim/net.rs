@@ -60,6 +60,8 @@ pub enum Class {
     WrongType,
     /// Longer than a receive buffer.
     Oversize,
+    /// RTP from somebody whom the call does not know.
+    Stranger,
 }
 
 /// Whose a datagram is, and what it is meant to be.

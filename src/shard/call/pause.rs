@@ -93,9 +93,11 @@ impl Call {
         }
     }
 
-    /// Tells the control core of a segment that ended at a cut as soon as it is closed.
+    /// Tells the control core of a segment that ended at a cut as soon as it is closed, in its turn.
     pub(super) fn report_cut(&mut self, io: &mut Io<'_>) {
-        let cut = self.pause.is_some_and(|pause| pause.told.is_some()) && self.phase != Phase::Ending;
+        let cut = self.finishing.is_empty()
+            && self.pause.is_some_and(|pause| pause.told.is_some())
+            && self.phase != Phase::Ending;
         if cut && self.segment.done() && !std::mem::replace(&mut self.reported, true) {
             self.report_segment(&self.segment, io);
         }
