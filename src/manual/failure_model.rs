@@ -4,6 +4,11 @@
 //! |---|---|---|
 //! | a packet is lost on the network | its 20 ms | interval with cause `loss`, silence of exactly that length |
 //! | a packet is later than the horizon | its 20 ms | interval, counted `late` |
+//! | a source moves to another address without a word | up to 300 ms of it at 20 ms a packet | interval, counted `wrong_source` |
+//! | strangers send to a media port | nothing while the source talks | counted `wrong_source` |
+//! | no RTP comes for a long time | nothing: the call goes on | a warning in the log, `rtp.silence_alarm_seconds` |
+//! | ports for added tracks can't be bound | those tracks: their lines are declined, the rest goes on | log |
+//! | a crash during a pause | what was paused is not there anyway; the rest as at any crash | intervals with causes `pause` and `crash` |
 //! | the machine stands still | nothing while socket buffers hold (half a second and more), then packets | `kernel_drops` in the ledger: ours |
 //! | kill -9, panic, out of memory | at most 1 s of audio per call | interval with cause `crash` after `recover` |
 //! | power loss | the same, and what the disk had not kept | the same |
