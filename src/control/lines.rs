@@ -22,22 +22,20 @@ type Fits = fn(&Place<'_>, usize, Option<&str>) -> bool;
 /// The line of each track, none twice.
 pub(super) fn matched(places: &[Place<'_>], candidates: &[Candidate<'_>]) -> Vec<Option<usize>> {
     let mut found: Vec<Option<usize>> = vec![None; places.len()];
-    // Who has a line goes before who has lost it.
-    let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_by_key(|index| !places[*index].live);
-    let rules: [Fits; 3] = [
-        // Who stays where it was under its own name, or where nobody has one.
-        |place, line, label| place.line == line && place.label == label,
-        // Who has moved.
-        |place, _, label| label.is_some() && place.label == label,
-        // Who has got another name or lost it.
-        |place, line, _| place.line == line,
-    ];
-    for fits in rules {
-        for &index in &order {
-            if found[index].is_none() {
+    // Who stays where it was under its own name, or where nobody has one.
+    let stays: Fits = |place, line, label| place.line == line && place.label == label;
+    // Who has moved.
+    let moved: Fits = |place, _, label| label.is_some() && place.label == label;
+    // Who has got another name or lost it.
+    let renamed: Fits = |place, line, _| place.line == line;
+    // Who has a line goes before who has lost it, and names before places.
+    let rules =
+        [(true, stays), (true, moved), (false, stays), (false, moved), (true, renamed), (false, renamed)];
+    for (live, fits) in rules {
+        for (index, place) in places.iter().enumerate() {
+            if place.live == live && found[index].is_none() {
                 let suits = |(line, label): &&Candidate<'_>| {
-                    !found.contains(&Some(*line)) && fits(&places[index], *line, *label)
+                    !found.contains(&Some(*line)) && fits(place, *line, *label)
                 };
                 found[index] = candidates.iter().find(suits).map(|(line, _)| *line);
             }
@@ -90,6 +88,8 @@ mod tests {
         assert_eq!(matched(&[gone], &[(0, Some("c"))]), [Some(0)]);
         assert_eq!(matched(&[gone, other], &[(0, None), (1, Some("x"))]), [None, Some(0)]);
         assert_eq!(matched(&[gone, other], &[(0, Some("b")), (1, Some("a"))]), [Some(1), Some(0)]);
+        let namesake = Place { line: 1, live: true, label: Some("a") };
+        assert_eq!(matched(&[gone, namesake], &[(0, Some("a"))]), [None, Some(0)]);
     }
 
     proptest! {
