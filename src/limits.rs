@@ -258,6 +258,8 @@ pub const DIGEST_NONCES_MAX: usize = 65_536;
 pub const SDP_MEDIA_MAX: usize = 64;
 /// Lines of one SDP body.
 pub const SDP_LINES_MAX: usize = 4096;
+/// Bytes of one metadata document that are modelled; the raw bytes are kept in full. A conference of 100 takes 60 KB.
+pub const METADATA_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// Nesting of metadata XML.
 pub const XML_DEPTH_MAX: usize = 64;
 /// Elements of one metadata document that are modelled; the raw bytes are kept in full.

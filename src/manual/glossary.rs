@@ -7,6 +7,10 @@
 //! | recording session (RS) | the SIP dialog between SRC and SRS, with the media it sets up |
 //! | communication session (CS) | the call that is being recorded; one recording session may carry several in turn |
 //! | participant | someone taking part in a communication session (RFC 7865 section 6.5) |
+//! | current state, history | what the metadata says now, and all it ever said: a record without an end is current |
+//! | event | one change that the metadata told, with the time it came |
+//! | extension data | what a vendor adds to the metadata; kept raw, listed, and named where its meaning is known |
+//! | stand-in | a made-up participant that a client tells of until it knows the real one |
 //! | media stream, label | an m-line, and the name by which metadata refers to it (RFC 4574) |
 //! | dialog, transaction | as in RFC 3261 sections 12 and 17 |
 //! | source, SSRC | who sends RTP, by the number it gave itself (RFC 3550 section 5.1) |

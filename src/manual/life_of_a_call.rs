@@ -24,7 +24,10 @@
 //! nothing in the offer can be stored.
 //!
 //! **Metadata never decides.** A missing, broken or strange document is flagged and kept raw; the call is recorded. Every revision
-//! (INVITE, re-INVITE, UPDATE, BYE) is kept with its time in the manifest. See [`crate::siprec`].
+//! (INVITE, re-INVITE, UPDATE, BYE) is kept with its time in the manifest. What they come to is a history: groups, communication
+//! sessions, participants, streams and who sends which, each with the time it was first told and, once it has ended, the time of
+//! that. A complete document replaces what is current and never what was. Tracks name their speakers with the time; caller and
+//! callee are told with the evidence for it. See [`crate::siprec::History`], and [`super::interop`] for what clients make of all this.
 //!
 //! **The answer** repeats the offer's m-lines in order, with their labels, `recvonly` or `inactive` computed anew from each
 //! offer (RFC 3264 section 6.1), and every offered codec that can be stored: the client may switch among them without asking. A peer's `codecs`

@@ -4,6 +4,7 @@
 use super::*;
 use crate::sdp;
 use crate::sip::Message;
+use proptest::prelude::*;
 
 /// The message of a file: lines end in CRLF, `Content-Length: *` is put right.
 fn message(file: &str) -> Message {
@@ -471,4 +472,33 @@ fn one_call_in_two_recordings_shares_its_identifiers() {
         .map(|one| one.kind)
         .collect();
     assert_eq!(shared, ["x-broadworks-correlation-info", "exttrackingid", "callid"]);
+}
+
+proptest! {
+    /// Bytes changed, cut out and repeated in what clients send: always an answer, within the limits, and a name for what is odd.
+    #[test]
+    fn damaged_dialects_are_read_within_the_limits(
+        which in 0..DIALECTS.len(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..12),
+        cut in any::<prop::sample::Index>(),
+        last in any::<bool>(),
+    ) {
+        let whole = message(DIALECTS[which].1);
+        let mut body = whole.body().to_vec();
+        body.push(b' ');
+        for (at, byte) in changes {
+            let at = at.index(body.len());
+            body[at] = byte;
+        }
+        body.truncate(cut.index(body.len()) + if last { 0 } else { body.len() });
+        let found = Bodies::of(whole.content_type().as_deref(), &body);
+        let mut dossier = Dossier::default();
+        dossier.invite("t1", &whole, &bodies(&whole));
+        dossier.message("t2", &whole, &found);
+        let again = dossier.history().events.len();
+        dossier.message("t3", &whole, &found);
+        let repeated = &dossier.history().events[again..];
+        prop_assert!(repeated.is_empty(), "a repeat is no news: {repeated:?}");
+        prop_assert!(dossier.participants().len() + dossier.known().len() + dossier.correlations().len() < 100);
+    }
 }

@@ -66,13 +66,16 @@ impl Element {
 
 /// Reads a document.
 pub(super) fn read(raw: &[u8]) -> Document {
-    let text = String::from_utf8_lossy(raw);
+    let modelled = &raw[..raw.len().min(METADATA_DOCUMENT_BYTES_MAX)];
+    let text = String::from_utf8_lossy(modelled);
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
     let config = reader.config_mut();
     // OpenSIPS and others put names into the document without escaping them.
     config.allow_dangling_amp = true;
     let mut tree = Tree::default();
-    loop {
+    tree.document.cut = modelled.len() < raw.len();
+    // What follows the last element that counts is not even looked at.
+    while tree.elements <= XML_ELEMENTS_MAX {
         match reader.read_event() {
             Ok(Event::Start(start)) => tree.open(&start),
             Ok(Event::Empty(start)) => {
@@ -96,7 +99,7 @@ pub(super) fn read(raw: &[u8]) -> Document {
 
 /// The local name of the first element.
 pub(super) fn root_name(raw: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(raw);
+    let text = String::from_utf8_lossy(&raw[..raw.len().min(METADATA_DOCUMENT_BYTES_MAX)]);
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
     loop {
         match reader.read_event().ok()? {
@@ -228,7 +231,7 @@ impl Tree {
 
     /// Closes what an error left open.
     fn finish(mut self) -> Document {
-        self.document.malformed |= !self.open.is_empty();
+        self.document.malformed |= !self.open.is_empty() && !self.document.cut;
         self.skipped = 0;
         while !self.open.is_empty() {
             self.close();
