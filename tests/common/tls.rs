@@ -63,31 +63,6 @@ pub fn listens(port: u16) {
     }
 }
 
-/// A TCP port behind which socat speaks TLS by OpenSSL, with `client.pem` if it is asked for one. For SIPp: that of Debian 13 has TLS by
-/// wolfSSL and fails to send by it, to OpenSSL's own server, too (SIPp issue 719).
-pub struct Tunnel(Child);
-
-impl Tunnel {
-    /// From a port on loopback to a recorder whose certificate `ca.pem` has signed for `recorder.example`. `version` is empty, or an option of
-    /// socat's such as `openssl-min-proto-version=TLS1.3`.
-    pub fn open(home: &Path, port: u16, to: SocketAddr, version: &str) -> Tunnel {
-        let from = format!("TCP-LISTEN:{port},bind=127.0.0.1,fork,reuseaddr");
-        let certificates = "cert=client.pem,key=client.key,cafile=ca.pem,commonname=recorder.example";
-        let to = format!("OPENSSL:{to},{certificates},{version}");
-        let child = Command::new("socat").args([&from, to.trim_end_matches(',')]).current_dir(home).spawn();
-        let tunnel = Tunnel(child.expect("socat is missing: apt-get install socat"));
-        listens(port);
-        tunnel
-    }
-}
-
-impl Drop for Tunnel {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// An `openssl s_client` or `s_server` with a connection through which a test speaks.
 pub struct Line {
     child: Child,

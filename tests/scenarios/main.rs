@@ -2,7 +2,7 @@
 //! is held against the expectation beside it (`NAME.toml`). Nothing else may have been recorded.
 //!
 //! SIPp plays NAME.xml, with audio by `play.py`; what SIPp can't do is in `raw.rs`. `SCENARIO=part-of-a-name` plays only some.
-//! Needs SIPp, which `.ci/sipp-tls` brings, python3, openssl and socat.
+//! Needs SIPp, which `.ci/sipp-tls` brings, python3 and openssl.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use super::common::tls::{Tunnel, authority, certificate};
+use super::common::tls::{authority, certificate};
 use super::common::{Recorder, SIPP, free_port, said};
 use super::expectation::{Expected, Own, Scenario};
 use super::found::Library;
@@ -44,8 +44,7 @@ impl Transport {
         match self {
             Transport::Udp => "u1",
             Transport::Tcp => "t1",
-            // SIPp's own TLS does not send: it goes through a tunnel.
-            Transport::Tls => "t1",
+            Transport::Tls => "l1",
         }
     }
 
@@ -206,19 +205,14 @@ impl Job<'_> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let media = 6000 + NEXT.fetch_add(1, Ordering::Relaxed) % 1000 * 6;
         let log = |kind: &str| home.join(format!("{}-{}.{kind}", self.scenario.name, self.transport.name()));
-        let name = format!("{}.xml", self.scenario.name);
-        let (mut scenario, mut at, mut tunnel) = (folder().join(&name), recorder.sip, None);
+        let mut sipp = Command::new(SIPP);
         if self.transport == Transport::Tls {
-            // To SIPp the tunnel is TCP, but its messages have to speak of TLS.
-            let text = fs::read_to_string(&scenario).map_err(|why| why.to_string())?;
-            scenario = home.join(&name);
-            fs::write(&scenario, text.replace("[transport]", "TLS")).map_err(|why| why.to_string())?;
-            at.set_port(free_port());
-            tunnel = Some(Tunnel::open(&yard.home, at.port(), recorder.tls(), ""));
+            sipp.arg("-tls_cert").arg(yard.home.join("client.pem"));
+            sipp.arg("-tls_key").arg(yard.home.join("client.key"));
         }
-        let run = Command::new(SIPP)
+        let run = sipp
             .arg("-sf")
-            .arg(&scenario)
+            .arg(folder().join(format!("{}.xml", self.scenario.name)))
             .args(["-m", "1", "-nostdin"])
             .args(["-timeout", "20s", "-timeout_error", "-recv_timeout", "8000"])
             // A busy machine is nothing to complain of.
@@ -231,14 +225,13 @@ impl Job<'_> {
             .arg(log("errors"))
             .args(["-trace_msg", "-message_file"])
             .arg(log("messages"))
-            .arg(at.to_string())
+            .arg(self.transport.at(recorder).to_string())
             .current_dir(folder())
             .env("TERM", "dumb")
             .env("PLAYER", &yard.player.fifo)
             .stdin(Stdio::null())
             .output()
             .map_err(|why| format!("{SIPP}: {why}"))?;
-        drop(tunnel);
         let read = |kind| fs::read_to_string(log(kind)).unwrap_or_default().chars().take(TOLD_MAX).collect();
         let (errors, messages): (String, String) = (read("errors"), read("messages"));
         // SIPp ends well after an `ereg` in vain: it only says so.
