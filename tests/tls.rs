@@ -132,7 +132,7 @@ fn call(line: &mut Line, call: &str, contact: &str) -> String {
                 packet,
                 0,
                 0,
-                (u16::from(packet) * 160 >> 8) as u8,
+                ((u16::from(packet) * 160) >> 8) as u8,
                 (u16::from(packet) * 160) as u8,
                 0,
                 0,
