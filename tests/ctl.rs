@@ -54,12 +54,32 @@ fn calls_are_shown_without_names_unless_these_are_asked_for() {
     for shown in
         [ctl(home.path(), &["calls"]), ctl(home.path(), &["call", "1"]), ctl(home.path(), &["status"])]
     {
-        assert!(shown.status.success() && !said(&shown).contains("ada"), "{}", said(&shown));
+        assert!(shown.status.success() && !said(&shown).contains("example.com"), "{}", said(&shown));
     }
     assert!(said(&ctl(home.path(), &["call", "1", "--show-parties"])).contains("sip:ada@example.com"));
     assert_eq!(ctl(home.path(), &["call", "2"]).status.code(), Some(5));
     assert_eq!(ctl(home.path(), &["call", "x"]).status.code(), Some(2));
     assert_eq!(ctl(home.path(), &["dance"]).status.code(), Some(2));
+    call.hang_up().expect("the recorder takes the BYE");
+}
+
+#[test]
+fn a_call_is_paused_and_resumed_and_metrics_and_dialogs_tell_of_it() {
+    let home = home();
+    let recorder = Recorder::start(home.path(), "");
+    let call = place(&recorder);
+    assert_eq!(json(home.path(), &["pause", "1", "--reason", "card number"])["calls"], 1);
+    assert_eq!(json(home.path(), &["calls"])[0]["paused"], true);
+    let metrics = said(&ctl(home.path(), &["metrics"]));
+    for line in ["tapehead_calls 1", "tapehead_calls_paused 1", "tapehead_sip_dialogs 1"] {
+        assert!(metrics.lines().any(|found| found == line), "{line}:\n{metrics}");
+    }
+    assert_eq!(json(home.path(), &["resume", "1"])["calls"], 1);
+    assert_eq!(json(home.path(), &["calls"])[0]["paused"], false);
+    assert_eq!(json(home.path(), &["dialogs"])[0]["call_id"], call.call_id.as_str());
+    assert_eq!(json(home.path(), &["limits"])["drain_seconds"], 10);
+    assert_eq!(ctl(home.path(), &["pause"]).status.code(), Some(2));
+    assert_eq!(ctl(home.path(), &["pause", "7"]).status.code(), Some(5));
     call.hang_up().expect("the recorder takes the BYE");
 }
 

@@ -3,8 +3,9 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::request::{CallName, DrainOrder, Request};
-use super::status::Status;
+use super::metrics::{self, Sample};
+use super::request::{CallName, DrainOrder, PauseOrder, Request};
+use super::status::{DialogStatus, Limits, Status};
 use crate::control::{CallDetail, CallSummary};
 use crate::limits::ADMIN_PAGE;
 use crate::link::CallId;
@@ -44,6 +45,16 @@ pub trait Subject {
     fn calls(&self, after: CallId) -> Vec<CallSummary>;
     /// One call, with names and numbers if asked for.
     fn call(&self, name: CallName, show_parties: bool) -> Option<CallDetail>;
+    /// At most [`ADMIN_PAGE`] dialogs that began after this one, in their order.
+    fn dialogs(&self, after: u64) -> Vec<DialogStatus>;
+    /// What bounds calls.
+    fn limits(&self) -> Limits;
+    /// What metrics are made of.
+    fn sample(&self) -> Sample;
+    /// Pauses one call or all; how many calls it touched.
+    fn pause(&mut self, which: Option<CallName>, reason: &str) -> Result<usize, Refused>;
+    /// Ends a pause of the same extent; how many calls it touched.
+    fn resume(&mut self, which: Option<CallName>) -> Result<usize, Refused>;
     /// Takes no new calls from now on.
     fn drain(&mut self, order: DrainOrder) -> Result<(), Refused>;
     /// Takes calls again.
@@ -71,6 +82,11 @@ fn carry_out(request: Request, subject: &mut impl Subject) -> Result<Value, Refu
             let call = subject.call(name, show_parties);
             call.map(value).ok_or_else(|| Refused::Unknown(format!("there is no call {id}")))
         }
+        Request::Dialogs { after } => Ok(page(subject.dialogs(after), |dialog| dialog.id)),
+        Request::Limits {} => Ok(value(subject.limits())),
+        Request::Metrics {} => Ok(Value::String(metrics::text(&subject.sample()))),
+        Request::Pause(order) => subject.pause(which(&order)?, &order.reason).map(touched),
+        Request::Resume(order) => subject.resume(which(&order)?).map(touched),
         Request::Drain(order) => subject.drain(order).map(|()| Value::Null),
         Request::Undrain {} => subject.undrain().map(|()| Value::Null),
         Request::Stop { now } => {
@@ -83,6 +99,15 @@ fn carry_out(request: Request, subject: &mut impl Subject) -> Result<Value, Refu
 fn name(id: &str) -> Result<CallName, Refused> {
     CallName::parse(id)
         .ok_or_else(|| Refused::Usage("a call is named by its number or its recording".to_owned()))
+}
+
+fn which(order: &PauseOrder) -> Result<Option<CallName>, Refused> {
+    let what = "say one call, by its number or its recording, or all";
+    order.which().ok_or_else(|| Refused::Usage(what.to_owned()))
+}
+
+fn touched(calls: usize) -> Value {
+    json!({ "calls": calls })
 }
 
 /// A page of a list, with where the next one begins if there may be one.

@@ -5,12 +5,13 @@
 //! Lists are given in pages ([`crate::limits::ADMIN_PAGE`]), so that no request holds up the calls for long.
 
 mod answer;
+pub mod metrics;
 mod request;
 mod status;
 
 pub use answer::{Refused, Subject, answer};
-pub use request::{CallName, DrainOrder, Request};
-pub use status::{ShardStatus, SipStatus, Status};
+pub use request::{CallName, DrainOrder, PauseOrder, Request};
+pub use status::{DialogStatus, Limits, ShardStatus, SipStatus, Status};
 
 #[cfg(test)]
 mod tests;

@@ -25,6 +25,20 @@ pub enum Request {
         #[serde(default)]
         show_parties: bool,
     },
+    /// A page of the SIP dialogs.
+    Dialogs {
+        /// Those that began after this one; 0 for the first page.
+        #[serde(default)]
+        after: u64,
+    },
+    /// Keep no audio from now on, of one call or of all and those to come.
+    Pause(PauseOrder),
+    /// End a pause of the same extent.
+    Resume(PauseOrder),
+    /// What bounds calls, as configured.
+    Limits {},
+    /// Every metric, in the text format of Prometheus.
+    Metrics {},
     /// Take no new calls.
     Drain(DrainOrder),
     /// Take calls again.
@@ -37,6 +51,17 @@ pub enum Request {
     },
 }
 
+impl PauseOrder {
+    /// What it means: `Some(None)` is all, `None` makes no sense.
+    pub(super) fn which(&self) -> Option<Option<CallName>> {
+        match (&self.id, self.all) {
+            (Some(id), false) => CallName::parse(id).map(Some),
+            (None, true) => Some(None),
+            _ => None,
+        }
+    }
+}
+
 /// How to drain.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,6 +72,21 @@ pub struct DrainOrder {
     /// End the process once the calls have ended.
     #[serde(default)]
     pub then_stop: bool,
+}
+
+/// What to pause or resume: one call, or all.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseOrder {
+    /// One call.
+    #[serde(default)]
+    pub id: Option<String>,
+    /// All of them.
+    #[serde(default)]
+    pub all: bool,
+    /// Why; it goes into the manifest.
+    #[serde(default)]
+    pub reason: String,
 }
 
 /// How an administrator names a call: by its number or by its recording.

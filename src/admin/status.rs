@@ -64,3 +64,49 @@ pub struct ShardStatus {
     /// Share of its core that it uses, in percent.
     pub busy_percent: u8,
 }
+
+/// The answer to `limits`: what bounds calls, as configured.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Limits {
+    /// Calls at once.
+    pub calls_max: u32,
+    /// Calls per second; 0: as many as come.
+    pub calls_per_second_max: u32,
+    /// How busy a shard may get, in percent of its core.
+    pub shard_busy_max_percent: u8,
+    /// Shards.
+    pub shards: usize,
+    /// Calls of each.
+    pub shard_calls_max: u32,
+    /// Port pairs of each; a track takes one.
+    pub shard_port_pairs: u32,
+    /// Room that the file system of the recordings must have for new calls, in bytes.
+    pub disk_free_min: u64,
+    /// How long running calls may go on when draining, in seconds.
+    pub drain_seconds: u64,
+}
+
+/// A SIP dialog. Holds no names and numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct DialogStatus {
+    /// Its number.
+    pub id: u64,
+    /// Its Call-ID.
+    pub call_id: String,
+    /// Our tag.
+    pub local_tag: String,
+    /// The peer's.
+    pub remote_tag: String,
+    /// Where the peer was heard last.
+    pub address: String,
+    /// Over what.
+    pub transport: &'static str,
+    /// `early`, `unacknowledged`, `confirmed` or `ending`.
+    pub state: &'static str,
+    /// Time since its INVITE, in seconds.
+    pub age_s: u64,
+    /// What is left of its session timer (RFC 4028), in seconds, if it has one.
+    pub expires_s: Option<u64>,
+    /// Who refreshes it: `recorder` or `peer`.
+    pub refresher: Option<&'static str>,
+}

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::control::{CallDetail, CallSummary, Capacity};
 use crate::limits::ADMIN_PAGE;
-use crate::link::CallId;
+use crate::link::{CallId, ShardStats};
 
 /// A recorder with so many calls.
 #[derive(Default)]
@@ -24,6 +24,7 @@ fn summary(id: u64) -> CallSummary {
         started: "2026-11-21T14:03:22Z".to_owned(),
         age_s: 3,
         peer: "sbc".to_owned(),
+        paused: false,
         shard: 0,
         tracks: 2,
     }
@@ -66,6 +67,46 @@ impl Subject for Pretended {
         })
     }
 
+    fn dialogs(&self, _: u64) -> Vec<DialogStatus> {
+        Vec::new()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            calls_max: 9,
+            calls_per_second_max: 0,
+            shard_busy_max_percent: 85,
+            shards: 1,
+            shard_calls_max: 9,
+            shard_port_pairs: 20,
+            disk_free_min: 0,
+            drain_seconds: 10,
+        }
+    }
+
+    fn sample(&self) -> metrics::Sample {
+        let shard = ShardStats { calls: 2, busy_ppm: 250_000, ..ShardStats::default() };
+        metrics::Sample {
+            status: self.status(),
+            calls_taken: 40,
+            paused: 1,
+            control_busy_ppm: 0,
+            sip: crate::sip::Counters { options: 6, ..Default::default() },
+            net: Default::default(),
+            shards: vec![shard.clone(), shard],
+        }
+    }
+
+    fn pause(&mut self, which: Option<CallName>, reason: &str) -> Result<usize, Refused> {
+        self.done.push(format!("pause {which:?} {reason}"));
+        Ok(1)
+    }
+
+    fn resume(&mut self, which: Option<CallName>) -> Result<usize, Refused> {
+        self.done.push(format!("resume {which:?}"));
+        Ok(2)
+    }
+
     fn drain(&mut self, order: DrainOrder) -> Result<(), Refused> {
         self.done.push(format!("{order:?}"));
         if self.stopping { Err(Refused::Refused("stopping".to_owned())) } else { Ok(()) }
@@ -98,6 +139,41 @@ fn requests_are_carried_out_and_answered() {
     assert_eq!(ask(&mut recorder, r#"{"command":"drain","seconds":60}"#)["ok"], Value::Null);
     ask(&mut recorder, r#"{"command":"stop","now":true}"#);
     assert_eq!(recorder.done, ["DrainOrder { seconds: Some(60), then_stop: false }", "stop true"]);
+}
+
+#[test]
+fn pauses_name_one_call_or_all_and_never_neither_or_both() {
+    let mut recorder = Pretended::default();
+    assert_eq!(
+        ask(&mut recorder, r#"{"command":"pause","id":"4","reason":"card number"}"#)["ok"]["calls"],
+        1
+    );
+    assert_eq!(ask(&mut recorder, r#"{"command":"resume","all":true}"#)["ok"]["calls"], 2);
+    assert_eq!(recorder.done, ["pause Some(Call(CallId(4))) card number", "resume None"]);
+    for wrong in ["{\"command\":\"pause\"}", r#"{"command":"pause","id":"4","all":true}"#] {
+        assert_eq!(ask(&mut recorder, wrong)["error"]["kind"], "usage");
+    }
+}
+
+#[test]
+fn metrics_are_lines_that_prometheus_reads() {
+    let answer = ask(&mut Pretended { calls: 3, ..Pretended::default() }, r#"{"command":"metrics"}"#);
+    let text = answer["ok"].as_str().unwrap();
+    for line in [
+        "# TYPE tapehead_calls gauge",
+        "tapehead_calls 3",
+        "tapehead_calls_taken_total 40",
+        "tapehead_capacity_calls{bound_by=\"calls_max\"} 5",
+        "tapehead_refusals_total{reason=\"calls_max\"} 3",
+        "tapehead_sip_events_total{what=\"options\"} 6",
+        "tapehead_shard_busy_ratio{shard=\"1\"} 0.25",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
+    }
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        assert!(name.starts_with("tapehead_") && value.parse::<f64>().is_ok(), "{line}");
+    }
 }
 
 #[test]
@@ -148,6 +224,8 @@ proptest! {
             Request::Stop { now: show_parties },
             Request::Status {},
             Request::Undrain {},
+            Request::Pause(PauseOrder { id: Some(after.to_string()), all: show_parties, reason: "x".to_owned() }),
+            Request::Dialogs { after },
         ] {
             let text = serde_json::to_string(&request).unwrap();
             prop_assert_eq!(serde_json::from_str::<Request>(&text).unwrap(), request);

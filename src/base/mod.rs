@@ -2,6 +2,7 @@
 //!
 //! Leaves out anything that reads a clock or draws entropy: those are drivers (`sys`).
 
+mod counters;
 mod id;
 mod instant;
 mod networks;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::exit::Exit;
 use super::place;
-use crate::admin::{DrainOrder, Request};
+use crate::admin::{DrainOrder, PauseOrder, Request};
 
 /// How long the recorder may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +47,16 @@ enum What {
         #[arg(long)]
         show_parties: bool,
     },
+    /// Its SIP dialogs
+    Dialogs,
+    /// Keep no audio from now on, of one call or of all; the manifest says from when to when, and why
+    Pause(PauseArgs),
+    /// Keep audio again: ends a pause of the same extent
+    Resume(PauseArgs),
+    /// What bounds calls, as configured
+    Limits,
+    /// Every metric, in the text format of Prometheus
+    Metrics,
     /// Take no new calls: they and OPTIONS get 503; running ones go on for a while, then they are ended with BYE
     Drain {
         /// How long running calls may go on [default: drain_seconds of the configuration]
@@ -66,11 +76,31 @@ enum What {
     },
 }
 
+#[derive(clap::Args)]
+struct PauseArgs {
+    /// The number of the call, as `calls` shows it, or its recording
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    id: Option<String>,
+    /// All calls, and those to come
+    #[arg(long)]
+    all: bool,
+    /// Why; goes into the manifest
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+impl PauseArgs {
+    fn order(&self) -> PauseOrder {
+        PauseOrder { id: self.id.clone(), all: self.all, reason: self.reason.clone() }
+    }
+}
+
 /// Asks, and prints what comes back.
 pub fn run(args: Args) -> ExitCode {
     let path = args.socket.clone().unwrap_or_else(place::control_socket);
     let answered = match &args.what {
         What::Calls => all(&path, |after| Request::Calls { after }),
+        What::Dialogs => all(&path, |after| Request::Dialogs { after }),
         what => ask(&path, &request(what)),
     };
     match answered {
@@ -93,6 +123,11 @@ fn request(what: &What) -> Request {
     match what {
         What::Status => Request::Status {},
         What::Calls => Request::Calls { after: 0 },
+        What::Dialogs => Request::Dialogs { after: 0 },
+        What::Pause(args) => Request::Pause(args.order()),
+        What::Resume(args) => Request::Resume(args.order()),
+        What::Limits => Request::Limits {},
+        What::Metrics => Request::Metrics {},
         What::Call { id, show_parties } => Request::Call { id: id.clone(), show_parties: *show_parties },
         What::Drain { seconds, then_stop } => {
             Request::Drain(DrainOrder { seconds: *seconds, then_stop: *then_stop })
@@ -143,21 +178,25 @@ fn exchange(path: &PathBuf, request: &Request) -> std::io::Result<String> {
 /// For people.
 fn human(what: &What, answer: &Value) -> String {
     match (what, answer) {
-        (What::Calls, Value::Array(calls)) => table(calls),
+        (What::Calls, Value::Array(calls)) => table(&CALL_COLUMNS, calls),
+        (What::Dialogs, Value::Array(dialogs)) => table(&DIALOG_COLUMNS, dialogs),
+        (What::Metrics, Value::String(text)) => text.clone(),
         (_, Value::Null) => "done\n".to_owned(),
         (_, answer) => outline(answer, 0),
     }
 }
 
-const COLUMNS: [&str; 8] = ["id", "state", "age_s", "tracks", "shard", "peer", "recording", "started"];
+const CALL_COLUMNS: [&str; 9] =
+    ["id", "state", "paused", "age_s", "tracks", "shard", "peer", "recording", "started"];
+const DIALOG_COLUMNS: [&str; 6] = ["id", "state", "age_s", "transport", "address", "call_id"];
 
-fn table(calls: &[Value]) -> String {
+fn table(columns: &[&str], items: &[Value]) -> String {
     let cell = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let head = COLUMNS.map(str::to_owned).to_vec();
-    let rows = calls.iter().map(|call| COLUMNS.map(|column| cell(&call[column])).to_vec());
-    let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+    let head: Vec<String> = columns.iter().map(|column| (*column).to_owned()).collect();
+    let row = |item: &Value| columns.iter().map(|column| cell(&item[column])).collect();
+    let rows: Vec<Vec<String>> = std::iter::once(head).chain(items.iter().map(row)).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let line = |row: &Vec<String>| {
         let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())

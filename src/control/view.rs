@@ -22,6 +22,8 @@ pub struct CallSummary {
     pub age_s: u64,
     /// The peer's name in the configuration, if it has one there.
     pub peer: String,
+    /// Its recording is paused.
+    pub paused: bool,
     /// Its shard.
     pub shard: usize,
     /// Its tracks.
@@ -94,6 +96,21 @@ impl<E> Control<E> {
         self.calls.iter().find(|(_, call)| call.book.recording() == recording).map(|(id, _)| *id)
     }
 
+    /// The recording of a call.
+    pub fn recording(&self, id: CallId) -> Option<RecordingId> {
+        self.calls.get(&id).map(|call| call.book.recording())
+    }
+
+    /// Calls taken so far, whether they came to be answered or not.
+    pub fn calls_taken(&self) -> u64 {
+        self.next_call - 1
+    }
+
+    /// Recordings that are paused.
+    pub fn paused(&self) -> usize {
+        self.calls.values().filter(|call| call.pauses.in_force()).count()
+    }
+
     /// Timers of calls that are set.
     pub fn timers(&self) -> usize {
         self.due.len()
@@ -113,6 +130,7 @@ fn summary(call: &Call, now: Now) -> CallSummary {
         started: call.started.to_rfc3339(),
         age_s: now.mono.since(call.zero).as_secs(),
         peer: call.peer.name.clone(),
+        paused: call.pauses.in_force(),
         shard: call.shard,
         tracks: call.terms.tracks.len(),
     }

@@ -79,3 +79,102 @@
 //! - `tapehead recover`: what a start does anyway, for a folder whose recorder is gone.
 //!
 //! Exit codes are the same for every command: [`crate::cli::exit`].
+//!
+//! # Asking and telling a running recorder
+//!
+//! `tapehead ctl` talks to it through a Unix socket (`control.socket`; `control.sock` in the folder of the recordings) that takes the recorder's own
+//! user and root alone. `--json` gives what a script wants.
+//!
+//! | command | what it does |
+//! |---|---|
+//! | `ctl status` | calls, how many more would be taken and what bounds them, shards, SIP, refusals by reason |
+//! | `ctl calls`, `ctl call ID` | calls; one of them, by its number or its recording. Names and numbers only with `--show-parties` |
+//! | `ctl dialogs` | SIP dialogs with their state and what is left of their session timers |
+//! | `ctl pause ID`, `ctl resume ID` | keep no audio of this call for a while; `--all` of all, and of those to come. `--reason` goes into the manifest |
+//! | `ctl drain`, `ctl undrain` | take no new calls, and take them again |
+//! | `ctl stop` | end as on SIGTERM; `--now` without waiting for running calls |
+//! | `ctl limits`, `ctl metrics` | what is configured to bound calls; every metric, in the text format of Prometheus |
+//!
+//! On the wire a request is a line of JSON, `{"command":"status"}`, and so is its answer, `{"ok":...}` or
+//! `{"error":{"kind":"refused","why":...}}`. A node exporter's text collector takes `tapehead ctl metrics` from a timer.
+//!
+//! # What is refused, and how
+//!
+//! A call that can't be recorded is not accepted. What is refused for want of capacity gets 503 with Retry-After, never 486 or 6xx, so that
+//! the client asks another recorder; it is answered before anything is kept of it, and counted by reason. The bounds:
+//!
+//! - `calls_max`, and `calls_max` of a peer;
+//! - ports and call slots of the shards (`rtp.ports`);
+//! - `calls_per_second_max`: a second's worth at once, then one at a time;
+//! - `shard_busy_max_percent`: shards tell once a second how much of their core they use; calls go to the least busy one, those of the last
+//!   second are reckoned with at what a call costs on average, and a shard that was too busy takes calls again 5 points below the bound;
+//! - blocks: a shard with less than a twentieth of its pool free has a disk that does not keep up;
+//! - `recordings.free_mb_min`, and 10,000 recordings that wait to be finalised;
+//! - the key provider: after three failures in a row it is left alone for two seconds.
+//!
+//! OPTIONS outside of a call says the same: 503 while no call at all would be taken, 200 otherwise. The rate and the bounds of single peers do
+//! not count there: a recorder that is only approached too fast, or by one client too often, is not out of order.
+//!
+//! # Draining
+//!
+//! SIGTERM and SIGINT drain and stop: new calls and OPTIONS get 503, running calls go on for `drain_seconds`, then they are closed and get BYE. The second
+//! signal ends the waiting. `ctl drain` does the same without ending the process, for as long as `--seconds` says, and `ctl undrain` takes it
+//! back; with `--then-stop` it can't be taken back.
+//!
+//! # Peers
+//!
+//! What is particular to one client stands in a table of its own, found by the address that SIP comes from; the smallest network that holds it counts.
+//!
+//! ```text
+//!   [sip]
+//!   allow = ["10.0.0.0/8"]                 # others are not answered at all; peers need no naming here
+//!
+//!   [peers.sbc-east]
+//!   networks = ["10.1.0.0/24"]
+//!   calls_max = 400
+//!   rate_per_second = 50                   # INVITE, OPTIONS and so on outside of calls
+//!   codecs = ["PCMA"]
+//!   reinvite = true                        # it may be asked to pause and resume
+//!   digest_user = "sbc-east"
+//!   digest_secret_file = "/etc/tapehead/sbc-east.secret"
+//! ```
+//!
+//! Each can be set by a variable, too: `TAPEHEAD_PEERS_SBC_EAST_CALLS_MAX`. Passwords stand in files alone, in the first line, readable for their
+//! owner only.
+//!
+//! # Metrics
+//!
+//! | name | kind | meaning |
+//! |---|---|---|
+//! | `tapehead_uptime_seconds` | gauge | Time since the recorder began. |
+//! | `tapehead_stage` | gauge | 1 for the stage it is in: open, draining, drained or stopping. |
+//! | `tapehead_calls` | gauge | Calls that are not yet over. |
+//! | `tapehead_calls_taken_total` | counter | Calls taken, whether they came to be answered or not. |
+//! | `tapehead_calls_paused` | gauge | Calls whose recording is paused. |
+//! | `tapehead_capacity_calls` | gauge | Calls of two tracks that would still be taken, by the bound that is reached first. |
+//! | `tapehead_refusals_total` | counter | Calls, and changes to calls, refused, by reason. |
+//! | `tapehead_sip_dialogs` | gauge | SIP dialogs. |
+//! | `tapehead_sip_transactions` | gauge | SIP transactions, those of both directions. |
+//! | `tapehead_sip_connections` | gauge | SIP connections over TCP and TLS. |
+//! | `tapehead_sip_events_total` | counter | What SIP counts, by what it was. |
+//! | `tapehead_sip_socket_events_total` | counter | What the SIP sockets count, by what it was. |
+//! | `tapehead_packets_received_total` | counter | Datagrams received on media ports. |
+//! | `tapehead_packets_total` | counter | The same by what became of them; the sum is that of all received. |
+//! | `tapehead_packets_lost_total` | counter | Sequence numbers that never came. |
+//! | `tapehead_packets_kernel_drops_total` | counter | Datagrams that the kernel dropped for want of room. |
+//! | `tapehead_packets_stray_total` | counter | Datagrams on ports that belong to no call (any more). |
+//! | `tapehead_anchors_total` | counter | Times that a track's timeline was anchored anew. |
+//! | `tapehead_shard_calls` | gauge | Calls on each shard, as it told last. |
+//! | `tapehead_shard_busy_ratio` | gauge | Share of its core that each shard uses. |
+//! | `tapehead_shard_tick_seconds_max` | gauge | Longest time between two ticks of each shard in its last second. |
+//! | `tapehead_shard_blocks` | gauge | Blocks of each shard's pool. |
+//! | `tapehead_shard_blocks_free` | gauge | Those of them that are free. |
+//! | `tapehead_shard_receives_ended_total` | counter | Receives that ended for want of buffers. |
+//! | `tapehead_shard_receives_rearmed_total` | counter | Receives that ended for other reasons. |
+//! | `tapehead_shard_completion_overflows_total` | counter | Overflows of the ring's completion queue. |
+//! | `tapehead_shard_send_failures_total` | counter | RTCP receiver reports that could not be sent. |
+//! | `tapehead_written_bytes_total` | counter | Bytes written to recordings. |
+//! | `tapehead_write_errors_total` | counter | Writes that failed and were tried again. |
+//! | `tapehead_control_busy_ratio` | gauge | Share of its core that signalling uses. |
+//! | `tapehead_jobs_pending` | gauge | Manifests and recordings that wait for the background pool. |
+//! | `tapehead_disk_free_bytes` | gauge | Room on the file system of the recordings. |

@@ -132,10 +132,18 @@ pub struct Recorder {
 impl Recorder {
     /// Starts a recorder as planned; returns once it can be called. `finished` is told of each recording that has been finalised.
     pub fn start(plan: Plan, finished: Option<mpsc::Sender<Finished>>) -> Result<Recorder, StartError> {
+        let keys = LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?;
+        Recorder::start_with(plan, Arc::new(keys), finished)
+    }
+
+    /// The same with a key provider of the caller's.
+    fn start_with(
+        plan: Plan,
+        keys: Arc<dyn KeyProvider>,
+        finished: Option<mpsc::Sender<Finished>>,
+    ) -> Result<Recorder, StartError> {
         let files = sys::rlimit::raise_open_files()?;
         tracing::debug!(files, "open files allowed");
-        let keys: Arc<dyn KeyProvider> =
-            Arc::new(LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?);
         let tls = plan.tls.as_ref().map(Tls::open).transpose().map_err(StartError::Tls)?;
         let gate = gate::gate(&plan).map_err(StartError::Gate)?;
         let lock = ActiveLock::take(&plan.recordings).map_err(StartError::Lock)?;

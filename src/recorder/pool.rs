@@ -1,6 +1,7 @@
 //! The background pool: a few threads that write manifests and finalise recordings, so that neither shards nor signalling ever wait for
 //! a file system's metadata.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -9,6 +10,7 @@ use std::thread::JoinHandle;
 use super::Finished;
 use crate::control::{Job, Paper};
 use crate::limits::{FINALISE_BACKLOG_MAX, POOL_THREADS};
+use crate::link::CallId;
 use crate::store::{self, Keyring, OsDisk};
 use crate::sys::OsEntropy;
 
@@ -73,10 +75,46 @@ impl Pool {
     }
 }
 
+/// Jobs that wait, and how many of each call.
+#[derive(Default)]
+struct Line {
+    jobs: VecDeque<Job>,
+    waiting: HashMap<CallId, u32>,
+}
+
+impl Line {
+    /// The next job, and whether another of the same call waits already. `None` once no more can come.
+    fn next(&mut self, source: &mpsc::Receiver<Job>) -> Option<(Job, bool)> {
+        if self.jobs.is_empty() {
+            let job = source.recv().ok()?;
+            self.add(job);
+        }
+        while let Ok(job) = source.try_recv() {
+            self.add(job);
+        }
+        let job = self.jobs.pop_front()?;
+        let call = job.call();
+        let left = self.waiting.get(&call).map_or(0, |waiting| waiting - 1);
+        match left {
+            0 => self.waiting.remove(&call),
+            left => self.waiting.insert(call, left),
+        };
+        Some((job, left > 0))
+    }
+
+    fn add(&mut self, job: Job) {
+        *self.waiting.entry(job.call()).or_default() += 1;
+        self.jobs.push_back(job);
+    }
+}
+
 impl Worker {
     fn run(&self, jobs: &mpsc::Receiver<Job>) {
-        for job in jobs {
+        let mut line = Line::default();
+        while let Some((job, superseded)) = line.next(jobs) {
             match job {
+                // What comes after it says all that it says, and more.
+                Job::Checkpoint(_) if superseded => {}
                 Job::Checkpoint(paper) => self.checkpoint(*paper),
                 Job::Finalise(paper) => self.finalise(*paper),
                 Job::Discard { dir, .. } => discard(&dir),
@@ -119,5 +157,24 @@ fn discard(dir: &Path) {
         Err(why) => {
             tracing::warn!(folder = %dir.display(), %why, "the folder of a refused call was not removed")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_come_in_order_and_each_knows_whether_another_of_its_call_waits() {
+        let (queue, jobs) = mpsc::channel();
+        for call in [1, 2, 1, 1] {
+            queue.send(Job::Discard { call: CallId(call), dir: PathBuf::new() }).unwrap();
+        }
+        drop(queue);
+        let mut line = Line::default();
+        let order: Vec<_> =
+            std::iter::from_fn(|| line.next(&jobs)).map(|(job, more)| (job.call().0, more)).collect();
+        assert_eq!(order, [(1, true), (2, false), (1, true), (1, false)]);
+        assert!(line.waiting.is_empty());
     }
 }

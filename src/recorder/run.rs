@@ -16,7 +16,7 @@ use crate::base::Mono;
 use crate::config::{External, PeerPlan, Plan};
 use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity};
 use crate::keys::{KeyContext, KeyProvider};
-use crate::limits::TENANT;
+use crate::limits::{SIP_TURNS_PER_YIELD, TENANT};
 use crate::link::{Command, Event as ShardEvent};
 use crate::sip::{self, Endpoint, Gate, Transport};
 use crate::sip_net::{Options, Tls, Transports};
@@ -120,6 +120,8 @@ pub(super) struct ControlLoop {
     pub(super) stage: Stage,
     pub(super) door: Door,
     pub(super) watch: Watch,
+    /// The user whose request is being answered.
+    pub(super) asked_by: u32,
     requests: socket::Requests,
     /// How often our external address has changed.
     pub(super) relocations: u64,
@@ -140,6 +142,7 @@ impl ControlLoop {
             stage: Stage::Open,
             door: Door::default(),
             watch: Watch::new(sys::mono()),
+            asked_by: 0,
             requests,
             relocations: 0,
         };
@@ -168,7 +171,13 @@ impl ControlLoop {
         let bell = Arc::clone(&self.start.bell);
         let mut stopped = self.start.stopped.clone();
         let mut external = self.start.nat.as_ref().map(|nat| nat.external.clone());
+        let mut turns = 0u32;
         while self.stage != Stage::Ending(0) {
+            // While messages come without a pause nothing else would: what is queued towards peers would not be written.
+            turns = turns.wrapping_add(1);
+            if turns.is_multiple_of(SIP_TURNS_PER_YIELD) {
+                tokio::task::yield_now().await;
+            }
             self.look();
             self.settle();
             self.advance();

@@ -18,6 +18,8 @@ use crate::limits::{ADMIN_CLIENTS_MAX, ADMIN_IDLE_MAX, ADMIN_LINE_BYTES_MAX};
 /// A line, and where its answer goes.
 pub(super) struct Request {
     pub line: Vec<u8>,
+    /// The user who asks.
+    pub uid: u32,
     pub reply: oneshot::Sender<String>,
 }
 
@@ -107,20 +109,21 @@ async fn accept(listener: Listener, requests: mpsc::Sender<Request>) {
                 continue;
             }
         };
-        if !client.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == listener.owner) {
+        let uid = client.peer_cred().map(|peer| peer.uid());
+        let Some(uid) = uid.ok().filter(|uid| *uid == 0 || *uid == listener.owner) else {
             tracing::warn!("another user was turned away from the control socket");
             continue;
-        }
+        };
         let requests = requests.clone();
         tokio::spawn(async move {
             // What ends a client is its own affair.
-            let _ = talk(client, &requests).await;
+            let _ = talk(client, uid, &requests).await;
             drop(place);
         });
     }
 }
 
-async fn talk(client: UnixStream, requests: &mpsc::Sender<Request>) -> io::Result<()> {
+async fn talk(client: UnixStream, uid: u32, requests: &mpsc::Sender<Request>) -> io::Result<()> {
     let (read, mut write) = client.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -133,7 +136,7 @@ async fn talk(client: UnixStream, requests: &mpsc::Sender<Request>) -> io::Resul
             return Ok(());
         }
         let (reply, answer) = oneshot::channel();
-        let sent = requests.send(Request { line, reply }).await;
+        let sent = requests.send(Request { line, uid, reply }).await;
         let (Ok(()), Ok(mut answer)) = (sent, answer.await) else { return Ok(()) };
         answer.push('\n');
         timeout(ADMIN_IDLE_MAX, write.write_all(answer.as_bytes())).await??;

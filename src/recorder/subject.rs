@@ -4,19 +4,41 @@ use std::time::Duration;
 
 use super::run::{ControlLoop, now};
 use super::socket;
-use crate::admin::{self, CallName, DrainOrder, Refused, ShardStatus, SipStatus, Status, Subject};
-use crate::control::{CallDetail, CallSummary};
+use crate::admin::metrics::Sample;
+use crate::admin::{
+    self, CallName, DialogStatus, DrainOrder, Limits, Refused, ShardStatus, SipStatus, Status, Subject,
+};
+use crate::control::{CallDetail, CallSummary, PauseScope};
 use crate::limits::ADMIN_PAGE;
 use crate::link::CallId;
+use crate::sip::{DialogId, DialogRow, Refresher};
+
 use crate::sys;
 
 impl ControlLoop {
     /// Answers a request of the control socket.
     pub(super) fn answer(&mut self, request: socket::Request) {
         self.count_turned_away();
+        self.asked_by = request.uid;
         let answer = admin::answer(&request.line, self);
         // The client has gone away meanwhile.
         let _ = request.reply.send(answer);
+    }
+
+    /// Who asks, for manifests.
+    fn asker(&self) -> String {
+        format!("control socket, uid {}", self.asked_by)
+    }
+
+    fn scope(&self, which: Option<CallName>) -> Result<PauseScope, Refused> {
+        let gone = || Refused::Unknown("there is no such call, or it is over".to_owned());
+        match which {
+            None => Ok(PauseScope::All),
+            Some(CallName::Recording(recording)) => Ok(PauseScope::Recording(recording)),
+            Some(CallName::Call(id)) => {
+                self.control.recording(id).map(PauseScope::Recording).ok_or_else(gone)
+            }
+        }
     }
 
     fn shard_status(&self) -> Vec<ShardStatus> {
@@ -75,6 +97,48 @@ impl Subject for ControlLoop {
         self.control.call(id, show_parties, now())
     }
 
+    fn dialogs(&self, after: u64) -> Vec<DialogStatus> {
+        // Shown from 1 on, so that 0 is before all of them.
+        let rows = self.endpoint.dialogs_from(DialogId(after), ADMIN_PAGE, sys::mono());
+        rows.into_iter().map(dialog_status).collect()
+    }
+
+    fn limits(&self) -> Limits {
+        let (plan, (first, last)) = (&self.start.plan, self.start.plan.shard_ports(0));
+        Limits {
+            calls_max: plan.calls_max,
+            calls_per_second_max: plan.calls_per_second_max,
+            shard_busy_max_percent: plan.shard_busy_max_percent,
+            shards: plan.shards,
+            shard_calls_max: plan.shard_calls_max(),
+            shard_port_pairs: u32::from(last - first).div_ceil(2),
+            disk_free_min: plan.free_bytes_min,
+            drain_seconds: plan.drain.as_secs(),
+        }
+    }
+
+    fn sample(&self) -> Sample {
+        Sample {
+            status: self.status(),
+            calls_taken: self.control.calls_taken(),
+            paused: self.control.paused(),
+            control_busy_ppm: self.watch.busy_ppm,
+            sip: self.endpoint.counters(),
+            net: self.transports.counters(),
+            shards: self.control.stats().cloned().collect(),
+        }
+    }
+
+    fn pause(&mut self, which: Option<CallName>, reason: &str) -> Result<usize, Refused> {
+        let (scope, by) = (self.scope(which)?, self.asker());
+        self.control.pause(scope, &by, reason, now()).map_err(|why| Refused::Unknown(why.to_string()))
+    }
+
+    fn resume(&mut self, which: Option<CallName>) -> Result<usize, Refused> {
+        let (scope, by) = (self.scope(which)?, self.asker());
+        self.control.resume(scope, &by, now()).map_err(|why| Refused::Unknown(why.to_string()))
+    }
+
     fn drain(&mut self, order: DrainOrder) -> Result<(), Refused> {
         let time = order.seconds.map_or(self.start.plan.drain, |s| Duration::from_secs(s.into()));
         let done = ControlLoop::drain(self, time, order.then_stop);
@@ -90,6 +154,30 @@ impl Subject for ControlLoop {
         if at_once {
             ControlLoop::stop(self);
         }
+    }
+}
+
+fn dialog_status(row: DialogRow) -> DialogStatus {
+    let state = match () {
+        () if row.ending => "ending",
+        () if row.unacknowledged => "unacknowledged",
+        () if row.confirmed => "confirmed",
+        () => "early",
+    };
+    DialogStatus {
+        id: row.id.0 + 1,
+        call_id: row.call_id,
+        local_tag: row.local_tag,
+        remote_tag: row.remote_tag,
+        address: row.peer.remote.to_string(),
+        transport: row.peer.transport.as_str(),
+        state,
+        age_s: row.age.as_secs(),
+        expires_s: row.session.map(|session| session.left.as_secs()),
+        refresher: row.session.map(|session| match session.refresher {
+            Refresher::Us => "recorder",
+            Refresher::Peer => "peer",
+        }),
     }
 }
 

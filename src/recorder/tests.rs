@@ -142,3 +142,46 @@ fn what_keeps_a_recorder_from_starting_is_said() {
     let bound = Recorder::start(plan, None).err();
     assert!(matches!(bound, Some(StartError::Bind(_))), "{bound:?}");
 }
+
+/// A provider that fails, and counts how often it was asked.
+#[derive(Default)]
+struct Sealed(std::sync::atomic::AtomicU32);
+
+impl KeyProvider for Sealed {
+    fn name(&self) -> &str {
+        "sealed"
+    }
+
+    fn wrap(
+        &self,
+        _: &crate::seal::DataKey,
+        _: crate::keys::KeyContext<'_>,
+        _: crate::base::Wall,
+    ) -> Result<crate::seal::WrappedKey, crate::keys::KeyError> {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Err(crate::keys::KeyError::Unavailable("sealed".to_owned()))
+    }
+
+    fn unwrap(
+        &self,
+        _: &crate::seal::WrappedKey,
+        _: crate::keys::KeyContext<'_>,
+    ) -> Result<crate::seal::DataKey, crate::keys::KeyError> {
+        Err(crate::keys::KeyError::Unavailable("sealed".to_owned()))
+    }
+}
+
+#[test]
+fn a_key_provider_that_fails_means_503_at_once_and_is_not_asked_again_for_a_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = Arc::new(Sealed::default());
+    let recorder =
+        Recorder::start_with(plan(folder.path(), "21200-21239"), Arc::clone(&keys) as _, None).unwrap();
+    for _ in 0..crate::limits::KEY_FAILURES_MAX + 3 {
+        let refused = Call::place(Transport::Udp, recorder.udp[0], &parties()).err();
+        assert!(matches!(refused, Some(CallError::Refused(503))), "{refused:?}");
+    }
+    assert_eq!(keys.0.load(std::sync::atomic::Ordering::Relaxed), crate::limits::KEY_FAILURES_MAX);
+    recorder.stopper().stop();
+    recorder.join().unwrap();
+}

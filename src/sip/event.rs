@@ -247,49 +247,50 @@ pub struct Shut {
     pub options: Option<Duration>,
 }
 
-/// What went by unnoticed by the owner.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counters {
-    /// Malformed messages answered with an error.
-    pub malformed_answered: u64,
-    /// Malformed messages dropped: not answerable.
-    pub malformed_dropped: u64,
-    /// Retransmitted requests absorbed.
-    pub retransmissions: u64,
-    /// INVITEs answered 503 because the owner had shut the door.
-    pub turned_away: u64,
-    /// Requests answered 503 because there were too many transactions.
-    pub transactions_full: u64,
-    /// Requests answered 503 because their peer had too many transactions.
-    pub peer_transactions_full: u64,
-    /// INVITEs answered 503 because there were too many dialogs.
-    pub dialogs_full: u64,
-    /// INVITEs answered 503 because their peer had too many dialogs.
-    pub peer_dialogs_full: u64,
-    /// Messages dropped because their sender is not allowed.
-    pub not_allowed: u64,
-    /// Requests answered 503 because their peer sent too many of them.
-    pub rate_refused: u64,
-    /// Requests dropped because their peer sent far too many of them.
-    pub rate_dropped: u64,
-    /// Requests answered 401 for want of credentials, or because their nonce had grown old.
-    pub challenged: u64,
-    /// Requests answered 401 because their credentials were wrong.
-    pub credentials_wrong: u64,
-    /// Requests of ours sent again with credentials.
-    pub authenticated: u64,
-    /// Requests that arrived by more than one path (482).
-    pub merged: u64,
-    /// ACKs and responses that belong to nothing.
-    pub stray: u64,
-    /// Requests refused by method, URI, option tag, sequence or dialog.
-    pub refused: u64,
-    /// OPTIONS answered.
-    pub options: u64,
-    /// Refreshes of sessions sent.
-    pub refreshes: u64,
-    /// Sessions that ran out without a refresh.
-    pub sessions_expired: u64,
-    /// INVITEs and offers of both ends that met (491).
-    pub glare: u64,
+crate::counters! {
+    /// What went by unnoticed by the owner.
+    pub struct Counters {
+        /// Malformed messages answered with an error.
+        pub malformed_answered: u64,
+        /// Malformed messages dropped: not answerable.
+        pub malformed_dropped: u64,
+        /// Retransmitted requests absorbed.
+        pub retransmissions: u64,
+        /// INVITEs answered 503 because the owner had shut the door.
+        pub turned_away: u64,
+        /// Requests answered 503 because there were too many transactions.
+        pub transactions_full: u64,
+        /// Requests answered 503 because their peer had too many transactions.
+        pub peer_transactions_full: u64,
+        /// INVITEs answered 503 because there were too many dialogs.
+        pub dialogs_full: u64,
+        /// INVITEs answered 503 because their peer had too many dialogs.
+        pub peer_dialogs_full: u64,
+        /// Messages dropped because their sender is not allowed.
+        pub not_allowed: u64,
+        /// Requests answered 503 because their peer sent too many of them.
+        pub rate_refused: u64,
+        /// Requests dropped because their peer sent far too many of them.
+        pub rate_dropped: u64,
+        /// Requests answered 401 for want of credentials, or because their nonce had grown old.
+        pub challenged: u64,
+        /// Requests answered 401 because their credentials were wrong.
+        pub credentials_wrong: u64,
+        /// Requests of ours sent again with credentials.
+        pub authenticated: u64,
+        /// Requests that arrived by more than one path (482).
+        pub merged: u64,
+        /// ACKs and responses that belong to nothing.
+        pub stray: u64,
+        /// Requests refused by method, URI, option tag, sequence or dialog.
+        pub refused: u64,
+        /// OPTIONS answered.
+        pub options: u64,
+        /// Refreshes of sessions sent.
+        pub refreshes: u64,
+        /// Sessions that ran out without a refresh.
+        pub sessions_expired: u64,
+        /// INVITEs and offers of both ends that met (491).
+        pub glare: u64,
+    }
 }

@@ -54,6 +54,17 @@ impl Endpoint {
     pub fn dialogs_table(&self, now: Mono) -> impl Iterator<Item = DialogRow> {
         self.dialogs.iter().map(move |(id, dialog)| row(id, dialog, now))
     }
+
+    /// At most `count` dialogs from `first` on, in the order in which they began.
+    pub fn dialogs_from(&self, first: DialogId, count: usize, now: Mono) -> Vec<DialogRow> {
+        let mut later: Vec<_> = self.dialogs.iter().filter(|(id, _)| *id >= first).collect();
+        if later.len() > count {
+            later.select_nth_unstable_by_key(count, |(id, _)| *id);
+            later.truncate(count);
+        }
+        later.sort_unstable_by_key(|(id, _)| *id);
+        later.into_iter().map(|(id, dialog)| row(id, dialog, now)).collect()
+    }
 }
 
 fn row(id: DialogId, dialog: &Dialog, now: Mono) -> DialogRow {

@@ -117,25 +117,26 @@ impl Default for Options {
     }
 }
 
-/// What went wrong without anybody being told.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Counters {
-    /// Datagrams that the kernel did not take.
-    pub datagrams_dropped: u64,
-    /// Connections closed to make room for a newer one.
-    pub evicted: u64,
-    /// Connections closed because their peer did not read.
-    pub stalled: u64,
-    /// Connections that could not be made for a message of ours.
-    pub undeliverable: u64,
-    /// Messages answered 413: their body was too long.
-    pub bodies_refused: u64,
-    /// Connections closed because all of them together held too much.
-    pub out_of_memory: u64,
-    /// TLS handshakes that failed or took too long.
-    pub handshakes_failed: u64,
-    /// TLS handshakes ended to make room for a newer one.
-    pub handshakes_displaced: u64,
+crate::counters! {
+    /// What went wrong without anybody being told.
+    pub struct Counters {
+        /// Datagrams that the kernel did not take.
+        pub datagrams_dropped: u64,
+        /// Connections closed to make room for a newer one.
+        pub evicted: u64,
+        /// Connections closed because their peer did not read.
+        pub stalled: u64,
+        /// Connections that could not be made for a message of ours.
+        pub undeliverable: u64,
+        /// Messages answered 413: their body was too long.
+        pub bodies_refused: u64,
+        /// Connections closed because all of them together held too much.
+        pub out_of_memory: u64,
+        /// TLS handshakes that failed or took too long.
+        pub handshakes_failed: u64,
+        /// TLS handshakes ended to make room for a newer one.
+        pub handshakes_displaced: u64,
+    }
 }
 
 impl Counters {

@@ -218,6 +218,22 @@ fn the_connection_idle_longest_makes_room() {
 }
 
 #[test]
+fn a_burst_of_answers_to_one_peer_does_not_cost_it_its_connection() {
+    block_on(async {
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), Options::default()).unwrap();
+        let mut peer = TcpStream::connect(transports.listeners()[0].1).await.unwrap();
+        peer.write_all(&options("burst", b"")).await.unwrap();
+        let from = transports.receive().await.peer;
+        let answer: Arc<[u8]> = options("answer", b"").into();
+        // In one turn, as when a trunk moves its calls here.
+        (0..500).for_each(|_| transports.send(from, None, answer.clone()));
+        let mut all = vec![0; 500 * answer.len()];
+        peer.read_exact(&mut all).await.unwrap();
+        assert_eq!((transports.counters().stalled, transports.connections()), (0, 1));
+    });
+}
+
+#[test]
 fn a_peer_that_does_not_read_loses_its_connection_and_holds_up_nobody() {
     block_on(async {
         let mut transports = Transports::bind(&listen(&[Transport::Tcp]), Options::default()).unwrap();

@@ -110,3 +110,96 @@ fn a_peer_is_known_by_its_address_and_treated_as_its_rules_say() {
     let again = world.invite_with(3, unmarked);
     assert_eq!(world.answered(again), None, "its place is free again");
 }
+
+/// Whether the reason has been counted so often.
+fn counted(world: &World, reason: &str) -> u64 {
+    world.control.refusals().find(|(known, _)| *known == reason).map_or(0, |(_, count)| count)
+}
+
+#[test]
+fn calls_beyond_the_rate_get_503_while_options_still_say_that_there_is_room() {
+    let mut world = World::with(Rules { calls_per_second_max: 2, ..rules() });
+    assert_eq!((world.invite(1), world.invite(2)), (1, 2));
+    let beyond = world.invite(3);
+    assert_eq!((world.answered(beyond), counted(&world, "call_rate")), (Some(503), 1));
+    let now = world.now().mono;
+    assert_eq!((world.control.full(now), world.control.shut(now)), (None, Some(Refusal::CallRate)));
+    world.pass(500);
+    let later = world.invite(4);
+    assert_eq!(world.answered(later), None, "half a second is worth a call");
+}
+
+#[test]
+fn a_key_provider_that_keeps_failing_is_left_alone_and_calls_are_refused_at_once() {
+    let mut world = World::new();
+    let fail = |world: &mut World, dialog: u64| {
+        let message = Box::new(message("INVITE", OFFER, None));
+        let (request, now) = (world.request(), world.now());
+        let from = Peer {
+            transport: Transport::Udp,
+            listener: 0,
+            link: 0,
+            local: "192.0.2.5:5060".parse().unwrap(),
+            remote: "10.0.0.1:5060".parse().unwrap(),
+        };
+        world.control.sip(SipEvent::Invite { dialog: DialogId(dialog), request, message, from }, now);
+        let mut asked = 0;
+        while let Some(action) = world.control.poll() {
+            if let Action::Wrap { call, .. } = action {
+                asked += 1;
+                world.control.wrapped(call, Err("vault sealed".to_owned()), now);
+            }
+        }
+        asked
+    };
+    assert_eq!((1..=5).map(|dialog| fail(&mut world, dialog)).collect::<Vec<_>>(), [1, 1, 1, 0, 0]);
+    assert_eq!((counted(&world, "keys"), counted(&world, "keys_down")), (3, 2));
+    assert_eq!(world.control.full(world.now().mono), Some(Refusal::KeysDown));
+    world.pass(crate::limits::KEY_PAUSE.as_millis() as u64);
+    world.live(9);
+    assert_eq!(world.control.full(world.now().mono), None);
+}
+
+#[test]
+fn capacity_is_what_the_tightest_bound_leaves_and_nothing_when_calls_are_refused() {
+    let mut world = World::with(Rules { calls_max: 9, ..rules() });
+    let capacity = |world: &World| {
+        let Capacity { calls, bound_by } = world.control.capacity(world.now().mono);
+        (calls, bound_by)
+    };
+    assert_eq!(capacity(&world), (9, "calls_max"));
+    world.live(1);
+    assert_eq!(capacity(&world), (8, "calls_max"));
+    let stats = ShardStats { calls: 1, busy_ppm: 400_000, ..ShardStats::default() };
+    let now = world.now();
+    (0..2).for_each(|shard| world.control.shard(shard, ShardEvent::Stats(Box::new(stats.clone())), now));
+    assert_eq!(
+        capacity(&world),
+        (2, "shard_busy_max_percent"),
+        "one more at 40 percent each, on either shard"
+    );
+    world.control.observe(crate::control::World { disk_low: true, backlog: false });
+    assert_eq!(capacity(&world), (0, "disk_low"));
+    world.control.drain(true);
+    assert_eq!(capacity(&world), (0, "draining"));
+}
+
+#[test]
+fn every_refusal_for_want_of_capacity_is_a_503_that_says_when_to_try_again() {
+    for refusal in [
+        Refusal::Draining,
+        Refusal::CallsMax,
+        Refusal::PeerCallsMax,
+        Refusal::CallRate,
+        Refusal::Busy,
+        Refusal::NoBlocks,
+        Refusal::KeysDown,
+        Refusal::DiskLow,
+        Refusal::Backlog,
+        Refusal::NoShard,
+    ] {
+        let answer = refusal.answer();
+        assert!(refusal.is_for_capacity() && answer.code == 503, "{refusal}");
+        assert!(answer.headers.iter().any(|(name, _)| name == "Retry-After"), "{refusal}");
+    }
+}
