@@ -20,6 +20,7 @@ use tapehead::ring::{Completion, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
 use tapehead::rtp;
 use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed};
 use tapehead::shard::{Shard, ShardPlan};
+use tapehead::srtp::{Keys, Plan, Sender, Suite};
 use tapehead::sys::clock;
 use tapehead::sys::memory::{BlockIx, BlockPool};
 
@@ -70,7 +71,12 @@ fn plan(port_first: u16) -> ShardPlan {
     }
 }
 
-fn open(control: &mut ControlEnd, folder: &std::path::Path) {
+/// The first track is in clear; the second is secured by `suite`, with these keys on both sides.
+fn keys(suite: Suite) -> Keys {
+    Keys::new(suite, &[7; 46][..suite.key_bytes() + suite.salt_bytes()]).unwrap()
+}
+
+fn open(control: &mut ControlEnd, folder: &std::path::Path, suite: Suite) {
     let recording: RecordingId = "0123456789ab70008000000000000000".parse().unwrap();
     let audio = AudioParams { format: SampleFormat::Mulaw, rate: 8000, channels: 2, start: 0 };
     let segment = SegmentPlan {
@@ -82,11 +88,13 @@ fn open(control: &mut ControlEnd, folder: &std::path::Path) {
         seed: StreamSeed { salt: [1; 32], nonce_prefix: [2; 7] },
     };
     let track = TrackPlan { payloads: vec![(0, Payload::Pcmu)], ..TrackPlan::default() };
+    let (peer, ours) = (vec![keys(suite)], keys(suite));
+    let srtp = Plan { suite, peer, ours, clear_rtp: false, clear_rtcp: false };
     let open = OpenCall {
         call: CallId(1),
         recording,
         bind: Ipv4Addr::LOCALHOST.into(),
-        tracks: vec![track; 2],
+        tracks: vec![track.clone(), TrackPlan { srtp: Some(Box::new(srtp)), ..track }],
         format: SampleFormat::Mulaw,
         ssrc: 1,
         segment,
@@ -97,7 +105,7 @@ fn open(control: &mut ControlEnd, folder: &std::path::Path) {
 /// Sends `per_tick` packets to each port before each of `ticks` turns; what the turns asked of the allocator.
 fn load<R: Ring>(
     shard: &mut Shard<R>,
-    (socket, ports): (&UdpSocket, &[u16]),
+    (socket, ports, sender): (&UdpSocket, &[u16], &Sender),
     sequence: &mut u64,
     (ticks, per_tick): (u64, u64),
 ) -> u64 {
@@ -110,12 +118,12 @@ fn load<R: Ring>(
                 ssrc: 7,
                 ..rtp::Header::default()
             };
-            *sequence += 1;
             let mut bytes = Vec::new();
             rtp::write(&header, &[1; 8], &mut bytes);
-            for &port in ports {
-                socket.send_to(&bytes, (Ipv4Addr::LOCALHOST, port)).unwrap();
-            }
+            socket.send_to(&bytes, (Ipv4Addr::LOCALHOST, ports[0])).unwrap();
+            sender.rtp((*sequence >> 16) as u32, &mut bytes);
+            socket.send_to(&bytes, (Ipv4Addr::LOCALHOST, ports[1])).unwrap();
+            *sequence += 1;
         }
         let before = ASKED.get();
         shard.turn();
@@ -124,7 +132,10 @@ fn load<R: Ring>(
     asked
 }
 
-fn takes_packets_without_allocating<R: Ring>(port_first: u16, make: impl FnOnce(ShardPlan, &BlockPool) -> R) {
+fn takes_packets_without_allocating<R: Ring>(
+    (port_first, suite): (u16, Suite),
+    make: impl FnOnce(ShardPlan, &BlockPool) -> R,
+) {
     // On the disk that the project is on, so that direct I/O is exercised where there is any.
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let plan = plan(port_first);
@@ -132,7 +143,7 @@ fn takes_packets_without_allocating<R: Ring>(port_first: u16, make: impl FnOnce(
     let ring = make(plan, &blocks);
     let (mut control, end) = link(Arc::new(|| {}));
     let mut shard = Shard::new(plan, ring, blocks, end);
-    open(&mut control, folder.path());
+    open(&mut control, folder.path(), suite);
     let mut ports = Vec::new();
     for _ in 0..100 {
         shard.turn();
@@ -144,11 +155,12 @@ fn takes_packets_without_allocating<R: Ring>(port_first: u16, make: impl FnOnce(
     assert_eq!(ports.len(), 2, "the call is open");
     // One source throughout: another one would be a stranger.
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let sender = Sender::new(suite, &keys(suite), false);
     let mut sequence = 0;
     // Past the first blocks, writes and reports, and within the first interval of RTCP.
-    load(&mut shard, (&socket, &ports), &mut sequence, (50, 20));
-    let few = load(&mut shard, (&socket, &ports), &mut sequence, (50, 1));
-    let many = load(&mut shard, (&socket, &ports), &mut sequence, (50, 100));
+    load(&mut shard, (&socket, &ports, &sender), &mut sequence, (50, 20));
+    let few = load(&mut shard, (&socket, &ports, &sender), &mut sequence, (50, 1));
+    let many = load(&mut shard, (&socket, &ports, &sender), &mut sequence, (50, 100));
     // The counters are told once per second.
     (0..60).for_each(|_| {
         shard.turn();
@@ -163,12 +175,16 @@ fn takes_packets_without_allocating<R: Ring>(port_first: u16, make: impl FnOnce(
 
 #[test]
 fn on_io_uring() {
-    takes_packets_without_allocating(21_000, |plan, blocks| UringRing::new(plan.ring(), blocks).unwrap());
+    takes_packets_without_allocating((21_000, Suite::AeadAes128Gcm), |plan, blocks| {
+        UringRing::new(plan.ring(), blocks).unwrap()
+    });
 }
 
 #[test]
 fn on_poll() {
-    takes_packets_without_allocating(21_100, |plan, _| PollRing::new(plan.ring()).unwrap());
+    takes_packets_without_allocating((21_100, Suite::AesCm128HmacSha1_80), |plan, _| {
+        PollRing::new(plan.ring()).unwrap()
+    });
 }
 
 const SOCKETS: u32 = 40;

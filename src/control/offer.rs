@@ -40,8 +40,9 @@ struct Said {
 }
 
 impl Said {
-    fn new(description: Description, only: &[Payload], keyring: &mut Keyring) -> Said {
-        let agreed = Agreement::of(&description).narrowed(only).secured(keyring);
+    /// As the client's offer, or as its answer to ours, in which our keys `stand`.
+    fn new(description: Description, only: &[Payload], (keyring, stand): (&mut Keyring, bool)) -> Said {
+        let agreed = Agreement::of(&description).narrowed(only).secured(keyring, stand);
         Said { description, agreed }
     }
 }
@@ -76,7 +77,7 @@ impl Terms {
         let mut id = [0; 8];
         entropy.fill(&mut id);
         let mut keyring = Keyring::new(entropy);
-        let said = Said::new(offer, &only, &mut keyring);
+        let said = Said::new(offer, &only, (&mut keyring, false));
         let mut terms = Terms {
             said,
             before: None,
@@ -149,7 +150,7 @@ impl Terms {
         if Agreement::of(&description).is_hopeless() {
             return Err(Refusal::NothingToStore);
         }
-        let said = Said::new(description, &self.only, &mut self.keyring);
+        let said = Said::new(description, &self.only, (&mut self.keyring, false));
         let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());
         self.before = Some(Box::new(before));
         self.unanswered = false;
@@ -172,7 +173,7 @@ impl Terms {
         self.unanswered = false;
         let answer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
         let (description, odd) = sdp::answered(&self.said.description, &answer);
-        self.said = Said::new(description, &self.only, &mut self.keyring);
+        self.said = Said::new(description, &self.only, (&mut self.keyring, true));
         self.follow();
         Ok(odd)
     }

@@ -186,3 +186,21 @@ fn new_keys_are_the_shards_before_they_are_answered_and_a_refresh_is_answered_at
     assert_ne!(terms.answer(), answer);
     assert!(!terms.reoffer(&offer(two)).unwrap());
 }
+
+#[test]
+fn an_offer_of_ours_repeats_our_key_which_stands_whatever_the_client_answers() {
+    let said = |key: &str| {
+        let crypto = format!("a=crypto:1 AEAD_AES_128_GCM inline:{key}");
+        format!("v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 4000 RTP/SAVP 0\r\n{crypto}\r\n").into_bytes()
+    };
+    let (one, two) = ("AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHA==", "AgIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHA==");
+    let crypto = |text: &str| text.lines().find(|line| line.starts_with("a=crypto")).map(str::to_owned);
+    let mut terms = terms(&said(one));
+    let ours = crypto(&terms.answer()).unwrap();
+    let before = terms.plans();
+    assert_eq!(crypto(&terms.offer(Direction::RecvOnly)), Some(ours.clone()));
+    assert!(!terms.answered(&said(two)).unwrap());
+    let (before, after) = (before[0].srtp.as_ref().unwrap(), terms.plans()[0].srtp.clone().unwrap());
+    assert!(before.peer != after.peer && before.ours == after.ours);
+    assert_eq!(crypto(&terms.answer()), Some(ours));
+}

@@ -12,7 +12,8 @@
 //! 2. **The tick.** Every 20 ms ([`crate::limits::TICK`]) the shard drains its ring. It sleeps beside it, where packets do not wake it and
 //!    the control core can: a command finds an awake shard, or wakes it ([`crate::link::Sleeper`]). Batching by time is what makes receiving cheap:
 //!    waking for each packet costs about four times as much. The packet's arrival time comes with it.
-//! 3. **Is it RTP?** [`crate::rtp::Packet::parse`] makes the checks of RFC 3550 appendix A.1. What fails is counted as malformed. RTCP on the
+//! 3. **Is it RTP?** On a secured track it first has to be authentic, and is decrypted ([`super::media_encryption`]). Then
+//!    [`crate::rtp::Packet::parse`] makes the checks of RFC 3550 appendix A.1. What fails is counted as malformed. RTCP on the
 //!    same port is told apart by its type (RFC 5761 section 4) and read for its sender reports.
 //! 4. **Is it from whom we listen to?** The address in the session description is a hint that is always right; clients send from others all the
 //!    same. So the source is learned, locked after a few packets, learned anew after a re-INVITE, and left when it has fallen silent and another

@@ -4,6 +4,7 @@
 //! - [`life_of_a_call`]: from INVITE to a recording that is complete
 //! - [`sealed_format`]: what a recording is, byte by byte, for whoever has to open one without us
 //! - [`interop`]: what recording clients really send, where it is taken care of, and what proves it
+//! - [`media_encryption`]: SRTP, from the session description to the packet
 //! - [`failure_model`]: what may break, what it costs, and where it is written down
 //! - [`operating`]: installing, configuring, watching, recovering
 //! - [`proving`]: what `./check` proves, and how to add to it
@@ -14,6 +15,7 @@ pub mod glossary;
 pub mod interop;
 pub mod life_of_a_call;
 pub mod life_of_a_packet;
+pub mod media_encryption;
 pub mod operating;
 pub mod proving;
 pub mod sealed_format;

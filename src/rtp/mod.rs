@@ -1,6 +1,7 @@
 //! RTP and RTCP without I/O (RFC 3550, 3551, 5761): header, sequence numbers, reception statistics, control packets.
 //!
-//! What a packet means for the recording is decided in [`crate::media`]; payloads stay opaque here. Leaves out SRTP.
+//! What a packet means for the recording is decided in [`crate::media`]; payloads stay opaque here. SRTP is undone before
+//! ([`crate::srtp`]).
 
 mod packet;
 mod reception;

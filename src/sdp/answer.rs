@@ -130,11 +130,11 @@ impl Agreement {
         self
     }
 
-    /// The same with our keys for each secured track: those it had, if the client's are unchanged.
-    pub fn secured(mut self, keyring: &mut Keyring) -> Agreement {
+    /// The same with our keys for each secured track: those it had, if the client's are unchanged, or if ours `stand` because we have offered them.
+    pub fn secured(mut self, keyring: &mut Keyring, stand: bool) -> Agreement {
         for (index, line) in self.lines.iter_mut().enumerate() {
             if let Line::Track(terms) = line {
-                let plan = terms.crypto.as_ref().map(|crypto| keyring.plan(index, crypto));
+                let plan = terms.crypto.as_ref().map(|crypto| keyring.plan(index, crypto, stand));
                 terms.plan.srtp = plan.map(Box::new);
             }
         }

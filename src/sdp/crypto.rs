@@ -150,8 +150,8 @@ impl Keyring {
         Keyring { draw: Draw { prk, drawn: 0 }, lines: Vec::new() }
     }
 
-    /// What secures the m-line at `index` by `crypto`.
-    pub(super) fn plan(&mut self, index: usize, crypto: &Crypto) -> Plan {
+    /// What secures the m-line at `index` by `crypto`. Our key is fresh if the client's is, unless ours `stands`.
+    pub(super) fn plan(&mut self, index: usize, crypto: &Crypto, stands: bool) -> Plan {
         if self.lines.len() <= index {
             self.lines.resize(index + 1, None);
         }
@@ -166,7 +166,8 @@ impl Keyring {
             keys.with_mki(&number[number.len() - mki..]).expect("as long as one that was read")
         };
         let last = self.lines[index].take();
-        let ours = match last.filter(|last| (last.suite, &last.peer) == (*suite, peer)) {
+        let same = |last: &Plan| last.suite == *suite && (stands || last.peer == *peer);
+        let ours = match last.filter(same) {
             Some(last) => last.ours.clone(),
             None => fresh(),
         };

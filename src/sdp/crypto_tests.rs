@@ -23,7 +23,7 @@ impl Dialog {
     }
 
     fn answer(&mut self, offer: &Description) -> String {
-        let agreed = Agreement::of(offer).secured(&mut self.0);
+        let agreed = Agreement::of(offer).secured(&mut self.0, false);
         self.1.answer(offer, &agreed, "192.0.2.9".parse().unwrap(), |line| Some(10_000 + 2 * line as u16))
     }
 
@@ -167,7 +167,7 @@ fn no_key_is_printed() {
     let mut dialog = Dialog::new();
     let ours = dialog.crypto(&offer).remove(0);
     let ours = ours.split("inline:").nth(1).unwrap();
-    let agreed = Agreement::of(&offer).secured(&mut dialog.0);
+    let agreed = Agreement::of(&offer).secured(&mut dialog.0, false);
     let printed = format!("{offer:?} {agreed:?} {:?} {:?}", dialog.0, dialog.1);
     assert!(
         printed.contains("[redacted]") && !printed.contains(KEY_128) && !printed.contains(ours),
@@ -182,7 +182,7 @@ proptest! {
     ) {
         if let Some(crypto) = Crypto::parse(&value) {
             prop_assert!(!crypto.keys.is_empty());
-            let plan = Keyring::new(&mut OsEntropy).plan(0, &crypto);
+            let plan = Keyring::new(&mut OsEntropy).plan(0, &crypto, false);
             let answer = crypto.answer(&plan.ours);
             let read = Crypto::parse(answer.value.as_deref().unwrap()).unwrap();
             prop_assert_eq!(read.keys, vec![plan.ours]);
