@@ -51,6 +51,17 @@
 //! key or the SSRC before. Under the same key a source may begin anew once after each new description, within [`crate::limits::SRTP_RESTART_HOLD`]; whichever
 //! of both goes on wins. How many are tried is bounded, and only an authentic packet decides.
 //!
-//! `cargo bench --bench srtp` says what a packet costs, beside libsrtp2 in the same run.
+//! # What it costs
+//!
+//! Nanoseconds of CPU time per packet of 172 bytes, `cargo bench --bench srtp`, medians of three runs on an EPYC with VAES and SHA-NI whose cores were
+//! busy. `refuse` is what a stranger's packet costs: it is tried at two rollover counters. libsrtp2 is Debian's 2.5, on OpenSSL.
+//!
+//! | suite | open | refuse | libsrtp2 |
+//! |---|---|---|---|
+//! | `AES_CM_128_HMAC_SHA1_80` | 438 | 671 | 2,450 |
+//! | `AES_256_CM_HMAC_SHA1_80` | 460 | 663 | 2,520 |
+//! | `AEAD_AES_128_GCM` | 159 | 289 | 827 |
+//! | `AEAD_AES_256_GCM` | 170 | 295 | 921 |
+//! | a copy alone | 5 | | |
 //!
 //! Leaves out DTLS-SRTP, SRTP in offers of the recorder's own to a client that has offered none, and encrypted header extensions (RFC 6904).
