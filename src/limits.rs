@@ -251,7 +251,7 @@ pub const TRANSACTIONS_MAX: usize = 200_000;
 /// Dialogs alive at once; an INVITE beyond it is answered 503.
 pub const DIALOGS_MAX: usize = 200_000;
 /// Transactions of one address; so one peer alone can't take what all need.
-pub const PEER_TRANSACTIONS_MAX: usize = TRANSACTIONS_MAX / 2;
+pub const PEER_TRANSACTIONS_MAX: usize = TRANSACTIONS_MAX / 3 * 2;
 /// Dialogs of one address.
 pub const PEER_DIALOGS_MAX: usize = DIALOGS_MAX / 2;
 /// How long a client may use a nonce of ours (RFC 7616 section 3.3).
@@ -299,6 +299,7 @@ pub const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 const _: () = {
     assert!(LIVE_CALL_TICKS as u128 * TICK.as_millis() * 2 <= LOSS_AT_CRASH_MARGIN.as_millis());
+    assert!(PEER_TRANSACTIONS_MAX > 2000 * 32 * 2, "one client alone may bring all calls");
     assert!(FRAME0_PLAIN_BYTES == 4040);
     assert!(FRAME_PLAIN_BYTES == 4080);
     assert!(
