@@ -21,9 +21,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Starts a request. Blanks in the URI, which would tear the request line, are escaped.
+    /// Starts a request. What would tear the request line, or make it unreadable, is escaped in the URI: blanks, brackets, quotes.
     pub fn request(method: &Method, uri: &str) -> Builder {
         let uri = uri.split(|c: char| c.is_whitespace() || c.is_control()).collect::<Vec<_>>().join("%20");
+        let uri = uri.replace('<', "%3C").replace('>', "%3E").replace('"', "%22");
         Builder { head: format!("{method} {uri} SIP/2.0\r\n"), body: Vec::new() }
     }
 
@@ -210,6 +211,14 @@ mod tests {
         let trying = Message::parse_datagram(&reply.builder(100, "Trying", "t").finish()).unwrap();
         assert_eq!((trying.to().tag(), trying.header("Timestamp").as_deref()), ("", Some("54")));
         assert_eq!(trying.header("Record-Route"), None);
+    }
+
+    #[test]
+    fn a_request_to_a_nonsensical_contact_is_still_a_request() {
+        let bytes = Builder::request(&Method::Bye, "sip:a@h</x> \"")
+            .header("Via", "SIP/2.0/UDP h;branch=z9hG4bK1")
+            .finish();
+        assert!(bytes.starts_with(b"BYE sip:a@h%3C/x%3E%20%22 SIP/2.0\r\n"), "{bytes:?}");
     }
 
     #[test]
