@@ -125,8 +125,8 @@ fn thread_cpu(recorder: &Recorder, name: &str) -> Duration {
 
 /// The same calls by SIPp, and what they cost it.
 fn sipp(transport: Transport, calls: u64) {
-    let program =
-        ["target/sipp/sipp", "sipp"].into_iter().find(|name| Command::new(name).arg("-v").output().is_ok());
+    let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sipp/sipp");
+    let program = [fetched, "sipp"].into_iter().find(|name| Command::new(name).arg("-v").output().is_ok());
     let Some(program) = program else {
         return println!("{:<10} sipp         is not installed", transport.as_str());
     };

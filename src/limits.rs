@@ -52,7 +52,9 @@ pub const POOL_CALLS_PER_SPARE_BLOCK: usize = 8;
 pub const LOSS_AT_CRASH_MAX: Duration = Duration::from_millis(1000);
 /// Kept free of the above for the write itself and a late tick.
 pub const LOSS_AT_CRASH_MARGIN: Duration = Duration::from_millis(150);
-/// Space is preallocated in steps of this many bytes and trimmed at close.
+/// A new file is given this much room, some seconds, so that a short call does not pay for a long one's.
+pub const ALLOCATE_FIRST_BYTES: u64 = 64 << 10;
+/// Each time it is full its room doubles, by this much at most. What is left over is trimmed at close.
 pub const ALLOCATE_STEP_BYTES: u64 = 1 << 20;
 /// A failed write is tried again after this long, for as long as the call lives.
 pub const WRITE_RETRY: Duration = Duration::from_millis(500);

@@ -63,7 +63,7 @@ impl Segment {
             return Some((Step::Create, Op::Create { file, path: output.path.clone() }));
         }
         if self.allocated == 0 {
-            return Some(self.allocate(ALLOCATE_STEP_BYTES));
+            return Some(self.allocate(ALLOCATE_FIRST_BYTES));
         }
         let (sealed, complete) = match &self.window {
             Some(window) => (window.sealed, self.end.is_some_and(|(frames, _)| window.sealed >= frames)),
@@ -103,7 +103,7 @@ impl Segment {
         let offset = AUDIO_OFFSET + u64::from(self.written) * FRAME_BYTES as u64;
         let len = (until - self.written) * FRAME_BYTES as u32;
         if offset + u64::from(len) > self.allocated {
-            return Some(self.allocate(self.allocated + ALLOCATE_STEP_BYTES));
+            return Some(self.allocate(self.allocated + self.allocated.min(ALLOCATE_STEP_BYTES)));
         }
         let (block, index) = self.window.as_ref()?.block_of(self.written)?;
         let start = (index * FRAME_BYTES) as u32;
