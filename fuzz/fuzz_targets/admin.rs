@@ -3,7 +3,9 @@
 
 use libfuzzer_sys::fuzz_target;
 use tapehead::admin::metrics::Sample;
-use tapehead::admin::{CallName, DialogStatus, DrainOrder, Limits, Refused, SipStatus, Status, Subject, answer};
+use tapehead::admin::{
+    CallName, DialogStatus, DrainOrder, Limits, Refused, SipStatus, Status, Subject, answer,
+};
 use tapehead::control::{CallDetail, CallSummary, Capacity};
 use tapehead::link::CallId;
 

@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 use tapehead::base::{Entropy, Mono, Wall, network};
 use tapehead::control::{self, Control, Now, Peers, Rules};
 use tapehead::limits::{SIP_BODY_BYTES_MAX, SIP_HEADER_BYTES_MAX};
-use tapehead::link::{Command, Event as ShardEvent};
+use tapehead::link::{Command, Event as ShardEvent, PauseHow};
 use tapehead::seal::WrappedKey;
 use tapehead::sip::{
     Action, Config, Credentials, Endpoint, Frame, Framer, Gate, Malformed, Message, Peer, Rule, Transport,
@@ -66,6 +66,7 @@ impl World {
             recordings: "rec".into(),
             tenant: "default".to_owned(),
             any_call: how & 8 != 0,
+            pause: PauseHow::Silence,
             peers: Peers::default(),
         };
         let control = Control::new(rules, 1, Counting(0));

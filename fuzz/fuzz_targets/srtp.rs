@@ -18,7 +18,8 @@ fuzz_target!(|data: &[u8]| {
     let mki: &[u8] = if choice & 0x10 == 0 { &[] } else { &[1, 2] };
     let is_rtcp = choice & 0x20 != 0;
     let keys = keys(suite, mki);
-    let plan = Plan { suite, peer: vec![keys.clone()], ours: keys.clone(), clear_rtp: false, clear_rtcp: false };
+    let plan =
+        Plan { suite, peer: vec![keys.clone()], ours: keys.clone(), clear_rtp: false, clear_rtcp: false };
     let (mut session, sender) = (Session::new(&plan), Sender::new(suite, &keys, false));
     let mut sequence = 65_530u32;
     while let Some((&len, tail)) = rest.split_first() {

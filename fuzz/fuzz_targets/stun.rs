@@ -17,7 +17,8 @@ fuzz_target!(|input: &[u8]| {
     let request = Request::new(&mut Zeros);
     let _ = request.read(input);
     // With the header right, so that the fuzzer need not find the cookie first.
-    let mut answer = [&[1, 1], &(input.len() as u16).to_be_bytes()[..], &request.bytes()[4..], input].concat();
+    let mut answer =
+        [&[1, 1], &(input.len() as u16).to_be_bytes()[..], &request.bytes()[4..], input].concat();
     if let Ok(address) = request.read(&answer) {
         assert!(!address.ip().is_unspecified());
     }
