@@ -1,16 +1,16 @@
-//! The real binary: offers of its own, streams that come and go during a call, holds, all told by tones.
+//! The real binary: offers of its own, streams that come and go during a call, holds, pauses by command, all told by tones.
 
 mod common;
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::audio::{read_wav, share_of};
 use common::recordings::recording_of;
-use common::{Recorder, export, said, verify};
+use common::{Recorder, export, said, tapehead, verify};
 use tapehead::link::Payload;
-use tapehead::media::Cause;
+use tapehead::media::{Cause, Fate};
 use tapehead::recording::Manifest;
 use tapehead::sdp::{self, Description, Direction, OfferedTrack};
 use tapehead::sip::client::Invitation;
@@ -36,6 +36,8 @@ struct Client {
     recorder: Description,
     version: u64,
     sent: u32,
+    /// Samples by which the streams' clocks have run on in silence.
+    silent: u32,
 }
 
 impl Client {
@@ -52,7 +54,7 @@ impl Client {
         });
         let accepted = accepted(&mut line);
         let (call_id, recorder) = (accepted.call_id().to_owned(), sdp::parse(accepted.body()).expect("SDP"));
-        Client { line, dialog, sockets, call_id, recorder, version: 1, sent: 0 }
+        Client { line, dialog, sockets, call_id, recorder, version: 1, sent: 0, silent: 0 }
     }
 
     /// Our side of so many streams.
@@ -79,7 +81,7 @@ impl Client {
                 law: Law::Mulaw,
                 ssrc: stream as u32 + 1,
                 sequence: self.sent as u16,
-                timestamp: self.sent * 160,
+                timestamp: self.sent * 160 + self.silent,
                 packets: PACKETS,
             };
             let socket = self.sockets[stream].try_clone().expect("a socket can be shared");
@@ -190,4 +192,56 @@ fn a_stream_added_during_the_call_is_a_third_track_and_can_be_held_and_removed()
     let held =
         manifest.intervals.iter().find(|interval| interval.cause == Cause::Hold && interval.track == 2);
     assert!(held.is_some_and(|held| held.samples() as usize > stretch / 2), "{:?}", manifest.intervals);
+}
+
+/// A call of three stretches of sound, paused by command during the second.
+fn paused(policy: &str) -> (Vec<Vec<i16>>, Manifest) {
+    let home = tempfile::tempdir().expect("a folder of our own");
+    let recorder = Recorder::start_with(home.path(), "", &[("TAPEHEAD_RECORDINGS_PAUSE", policy)]);
+    let mut client = Client::call(&recorder, Some(&[SendOnly, SendOnly]));
+    // What is on its way when a pause begins or ends may fall on either side, so that is in a lull.
+    let command = |client: &mut Client, arguments: &[&str]| {
+        let lull = Instant::now();
+        std::thread::sleep(Duration::from_millis(100));
+        let run = tapehead(home.path(), [&["ctl"], arguments].concat());
+        assert!(run.status.success(), "{arguments:?}: {}", said(&run));
+        std::thread::sleep(Duration::from_millis(100));
+        client.silent += lull.elapsed().as_millis() as u32 * 8;
+    };
+    client.speak(&[0, 1]);
+    command(&mut client, &["pause", "--all", "--reason", "card number"]);
+    client.speak(&[0, 1]);
+    command(&mut client, &["resume", "--all"]);
+    client.speak(&[0, 1]);
+    recorded(&recorder, &client.hang_up())
+}
+
+fn samples_heard(channel: &[i16]) -> usize {
+    channel.chunks(160).filter(|chunk| chunk.iter().any(|sample| sample.unsigned_abs() > 1000)).count() * 160
+}
+
+#[test]
+fn a_pause_by_command_keeps_what_is_said_in_it_out_of_the_recording() {
+    let stretch = 160 * PACKETS as usize;
+    for (policy, segments) in [("silence", 1), ("cut", 2)] {
+        let (channels, manifest) = paused(policy);
+        assert_eq!(manifest.segments.len(), segments, "{policy}");
+        assert_eq!(manifest.pauses.len(), 1);
+        for (track, channel) in channels.iter().enumerate() {
+            let heard = samples_heard(channel);
+            assert!(heard.abs_diff(2 * stretch) <= 640, "{policy}: {heard} samples were heard");
+            // Cut out, the pause takes no time.
+            assert_eq!(sounding(channel).len() > 3 * stretch, segments == 1, "{policy}");
+            let pause = manifest
+                .intervals
+                .iter()
+                .find(|interval| interval.cause == Cause::Pause && usize::from(interval.track) == track);
+            assert!(
+                pause.is_some_and(|pause| pause.samples() as usize > stretch),
+                "{:?}",
+                manifest.intervals
+            );
+            assert_eq!(manifest.tracks[track].counters.of(Fate::Paused), u64::from(PACKETS));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::control::{Job, Paper};
 use crate::limits::{FINALISE_BACKLOG_MAX, POOL_THREADS};
 use crate::link::CallId;
 use crate::store::{self, Keyring, OsDisk};
-use crate::sys::OsEntropy;
+use crate::sys::{OsEntropy, affinity};
 
 /// The pool. Each call's jobs run on one of its threads, in order.
 pub(super) struct Pool {
@@ -110,6 +110,9 @@ impl Line {
 
 impl Worker {
     fn run(&self, jobs: &mpsc::Receiver<Job>) {
+        if let Err(why) = affinity::stand_back() {
+            tracing::debug!(%why, "the background pool runs at the priority of the shards");
+        }
         let mut line = Line::default();
         while let Some((job, superseded)) = line.next(jobs) {
             match job {

@@ -18,7 +18,7 @@ pub enum Failure {
     Sources,
 }
 
-/// See the [module](self).
+/// See the module's text.
 pub struct Session {
     now: Option<Context>,
     before: Option<Context>,

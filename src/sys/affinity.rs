@@ -1,4 +1,4 @@
-//! Which cores this process may use, and pinning a thread to one.
+//! Which cores this process may use, pinning a thread to one, and letting a thread stand back.
 
 use std::io;
 
@@ -29,6 +29,17 @@ pub fn pin_thread(core: usize) -> io::Result<()> {
     }
 }
 
+/// Lets the calling thread stand back behind those that can't wait (nice 10): where a core is short, background work waits, not a shard.
+pub fn stand_back() -> io::Result<()> {
+    // SAFETY: no memory is involved; on Linux 0 is the calling thread.
+    let before = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // SAFETY: as above.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, before.max(10)) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 fn empty_set() -> libc::cpu_set_t {
     // SAFETY: a cpu_set_t is an array of integers; all zeroes is the empty set.
     unsafe { std::mem::zeroed() }
@@ -50,5 +61,17 @@ mod tests {
         .join()
         .unwrap();
         assert_eq!(allowed_cores().unwrap(), cores);
+    }
+
+    #[test]
+    fn a_thread_stands_back_by_itself() {
+        // SAFETY: no memory is involved.
+        let nice = || unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+        let before = nice();
+        let behind = std::thread::spawn(move || {
+            stand_back().unwrap();
+            nice()
+        });
+        assert_eq!((behind.join().unwrap(), nice()), (before.max(10), before));
     }
 }
