@@ -26,6 +26,7 @@ impl Subject for Idle {
             jobs: 0,
             disk_free: 1,
             refusals: Default::default(),
+            sockets: Default::default(),
         }
     }
 

@@ -111,7 +111,7 @@ impl<E: Entropy> Control<E> {
         let id = call.id;
         self.out.wrap(id, call.book.recording(), call.key.clone());
         *self.peer_calls.entry(call.peer.name.clone()).or_default() += 1;
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         self.dialogs.insert(arrival.dialog, id);
         let paused = self.paused.clone();
         // Sets its timer, too.

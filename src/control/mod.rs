@@ -94,7 +94,8 @@ pub struct Control<E> {
     /// Everything is paused, those to come included.
     paused: Option<pause::Order>,
     shards: Shards,
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed: a tree's nodes are half empty.
+    calls: BTreeMap<CallId, Box<Call>>,
     dialogs: BTreeMap<DialogId, CallId>,
     /// Calls of each peer, by its name.
     peer_calls: BTreeMap<String, u32>,

@@ -16,7 +16,7 @@ use crate::limits::{AHEAD_MAX, DRIFT_CORRECT, DRIFT_FORCE, SOURCES_MAX};
 use crate::rtp::{Packet, Reception, ReportBlock, Seen};
 
 /// Anchors of a track that its report keeps.
-pub const ANCHORS_KEPT_MAX: usize = 64;
+pub const ANCHORS_KEPT_MAX: usize = 32;
 /// A source whose packets have all come too late for this long is anchored anew: 500 ms. A burst after a stall is over sooner.
 const LATE_RUN: u64 = 4000;
 /// A gap long enough to put a drifted clock right in it: 10 ms.

@@ -3,6 +3,7 @@
 //! Two steps, because ports are known only after a shard has bound them: [`Agreement::of`] decides what can be recorded,
 //! [`Answerer::answer`] writes it down with the ports.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use super::write::encoding;
@@ -282,7 +283,8 @@ fn rtcp_to(offer: &Description, media: &Media) -> Option<SocketAddr> {
 pub struct Answerer {
     id: u64,
     version: u64,
-    last: Option<Description>,
+    /// Hash of what was written last, but for its `o=`: the text would be large, and may hold a key.
+    last: Option<u64>,
 }
 
 impl Answerer {
@@ -342,10 +344,13 @@ impl Answerer {
             attributes: Vec::new(),
             media: media.collect(),
         };
-        if self.last.as_ref().is_some_and(|last| *last != answer) {
+        let mut hasher = DefaultHasher::new();
+        answer.to_string().hash(&mut hasher);
+        let now = hasher.finish();
+        if self.last.is_some_and(|last| last != now) {
             self.version += 1;
         }
-        self.last = Some(answer.clone());
+        self.last = Some(now);
         answer.origin = Origin {
             username: "tapehead".to_owned(),
             id: self.id.to_string(),

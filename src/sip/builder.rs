@@ -108,6 +108,13 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// Keeps only where responses go: there will be none from here any more, and this may live for long.
+    pub(crate) fn forget(&mut self) {
+        (self.vias, self.record_routes) = (Vec::new(), Vec::new());
+        (self.from, self.to, self.call_id, self.cseq) = Default::default();
+        (self.timestamp, self.session_id) = (None, None);
+    }
+
     /// From a request that came from `source`. `None` if something that has to be repeated can't be read.
     pub fn new(request: &Head, source: SocketAddr) -> Option<Reply> {
         let mut vias = request.list("Via");

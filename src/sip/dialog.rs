@@ -315,7 +315,8 @@ pub(crate) enum Fired {
 
 /// All dialogs, by our name for them and by Call-ID and both tags (RFC 3261 section 12).
 pub(crate) struct Dialogs {
-    dialogs: HashMap<DialogId, Dialog>,
+    /// Boxed, as a table that grows is half empty.
+    dialogs: HashMap<DialogId, Box<Dialog>>,
     keys: HashMap<(String, String, String), DialogId>,
     timers: Timers<DialogId>,
     next: u64,
@@ -333,7 +334,7 @@ impl Dialogs {
         self.next += 1;
         self.keys.insert(dialog_key(&dialog), id);
         self.peers.add(dialog.origin);
-        self.dialogs.insert(id, dialog);
+        self.dialogs.insert(id, Box::new(dialog));
         id
     }
 
@@ -352,7 +353,7 @@ impl Dialogs {
     }
 
     pub(crate) fn dialog(&mut self, id: DialogId) -> Option<&mut Dialog> {
-        self.dialogs.get_mut(&id)
+        self.dialogs.get_mut(&id).map(Box::as_mut)
     }
 
     pub(crate) fn remove(&mut self, id: DialogId) -> Option<Dialog> {
@@ -363,12 +364,12 @@ impl Dialogs {
         if self.keys.get(&key) == Some(&id) {
             self.keys.remove(&key);
         }
-        Some(dialog)
+        Some(*dialog)
     }
 
     /// Puts the timer of a dialog right after it was changed.
     pub(crate) fn rearm(&mut self, id: DialogId) {
-        self.timers.set(id, self.dialogs.get(&id).and_then(Dialog::deadline));
+        self.timers.set(id, self.dialogs.get(&id).and_then(|dialog| dialog.deadline()));
     }
 
     /// Sets the 2xx that is sent again until its ACK comes; `None` when it has.
@@ -414,7 +415,7 @@ impl Dialogs {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (DialogId, &Dialog)> {
-        self.dialogs.iter().map(|(id, dialog)| (*id, dialog))
+        self.dialogs.iter().map(|(id, dialog)| (*id, &**dialog))
     }
 }
 

@@ -83,7 +83,8 @@ pub(crate) enum Receipt {
 
 /// All server transactions.
 pub(crate) struct Server {
-    transactions: HashMap<RequestId, Transaction>,
+    /// Boxed, as a table that grows is half empty.
+    transactions: HashMap<RequestId, Box<Transaction>>,
     keys: HashMap<String, RequestId>,
     merge_keys: HashMap<String, RequestId>,
     timers: Timers<RequestId>,
@@ -158,7 +159,7 @@ impl Server {
             last: None,
             resend,
         };
-        self.transactions.insert(id, transaction);
+        self.transactions.insert(id, Box::new(transaction));
         Receipt::New(id)
     }
 
@@ -194,6 +195,7 @@ impl Server {
             (Method::Invite, 200..=299) => {
                 transaction.state = State::Accepted;
                 transaction.last = None;
+                transaction.reply.forget();
                 transaction.resend = Resend::only_end(now, LIFE); // Timer L.
             }
             (Method::Invite, _) => {
@@ -254,7 +256,7 @@ impl Server {
     }
 
     pub(crate) fn transaction(&mut self, id: RequestId) -> Option<&mut Transaction> {
-        self.transactions.get_mut(&id)
+        self.transactions.get_mut(&id).map(Box::as_mut)
     }
 
     pub(crate) fn len(&self) -> usize {

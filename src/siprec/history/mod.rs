@@ -71,7 +71,18 @@ impl History {
                 self.flags.push(*flag);
             }
         }
+        self.trim();
         flags
+    }
+
+    /// Gives back the room that was taken in advance: most calls bring one document, and live long.
+    fn trim(&mut self) {
+        self.groups.shrink_to_fit();
+        self.sessions.shrink_to_fit();
+        self.participants.shrink_to_fit();
+        self.streams.shrink_to_fit();
+        self.links.shrink_to_fit();
+        self.events.shrink_to_fit();
     }
 
     /// Participants, sessions, streams, groups and associations ever told of.
