@@ -90,7 +90,7 @@ fn recorder(home: &Path) -> Recorder {
     // Ports rest for 2 s after each call; the shard shares its core with the client, so it may be as busy as it likes.
     let variables = [
         ("TAPEHEAD_PIN", "true"),
-        ("TAPEHEAD_RTP_PORTS", "10000-31999"),
+        ("TAPEHEAD_RTP_PORTS", "10000-25999"),
         ("TAPEHEAD_CALLS_MAX", "1000"),
         ("TAPEHEAD_SHARD_BUSY_MAX_PERCENT", "100"),
     ];

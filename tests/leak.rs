@@ -115,7 +115,7 @@ fn calls_that_have_ended_leave_nothing_behind() {
     let calls = calls();
     let variables = [
         // Ports rest for 2 s after each call.
-        ("TAPEHEAD_RTP_PORTS", "10000-31999"),
+        ("TAPEHEAD_RTP_PORTS", "10000-25999"),
         ("TAPEHEAD_SHARD_BUSY_MAX_PERCENT", "100"),
         ("TAPEHEAD_CALLS_MAX", "1200"),
         ("TAPEHEAD_LOG_LEVEL", "warn"),
