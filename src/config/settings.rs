@@ -118,7 +118,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "shard_busy_max_percent",
         Default::Number(85),
-        "A shard that uses more of its core than this gets no new calls; when no shard is left they are answered 503.",
+        "A shard that uses more of its core than this gets no new calls; when no shard is left they are answered 503.\n100: no bound.",
     ),
     setting(
         "horizon_ms",

@@ -26,7 +26,7 @@ pub(super) struct Shards {
 }
 
 impl Shards {
-    /// So many shards of `calls_max` calls and `pairs` port pairs each, none to be kept busier than `busy_percent_max`.
+    /// So many shards of `calls_max` calls and `pairs` port pairs each, none to be kept busier than `busy_percent_max`; 100 is no bound.
     pub fn new(count: usize, calls_max: u32, pairs: u32, busy_percent_max: u8) -> Shards {
         let idle = || Shard {
             calls: 0,
@@ -40,7 +40,11 @@ impl Shards {
             shards: (0..count).map(|_| idle()).collect(),
             calls_max,
             pairs,
-            busy_ppm_max: u32::from(busy_percent_max) * 10_000,
+            busy_ppm_max: if busy_percent_max < 100 {
+                u32::from(busy_percent_max) * 10_000
+            } else {
+                u32::MAX
+            },
             call_ppm: 0,
         }
     }
@@ -131,7 +135,8 @@ impl Shards {
             return u32::MAX;
         }
         let usable = self.shards.iter().filter(|shard| shard.alive && !self.is_busy(shard));
-        usable.map(|shard| (self.busy_ppm_max - self.expected_ppm(shard)) / self.call_ppm).sum()
+        let calls = usable.map(|shard| (self.busy_ppm_max - self.expected_ppm(shard)) / self.call_ppm);
+        calls.fold(0, u32::saturating_add)
     }
 
     /// What each shard told last.
@@ -180,6 +185,14 @@ mod tests {
         assert_eq!((shards.slots_left(), shards.place(1)), (1, Ok(1)));
         shards.stopped(1);
         assert_eq!(shards.place(1), Err(Refusal::NoShard));
+    }
+
+    #[test]
+    fn a_bound_of_100_percent_is_none() {
+        let mut shards = Shards::new(1, 1000, 2000, 100);
+        told(&mut shards, 0, 100);
+        let taken = (0..1000).filter(|_| shards.place(2).is_ok()).count();
+        assert_eq!((taken, shards.place(2)), (1000, Err(Refusal::NoShard)));
     }
 
     #[test]
