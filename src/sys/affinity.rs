@@ -4,14 +4,24 @@ use std::io;
 
 /// The cores that this thread may run on (cpuset, `taskset`), in ascending order.
 pub fn allowed_cores() -> io::Result<Vec<usize>> {
-    let mut set = empty_set();
-    // SAFETY: the set is ours to write and as large as said; 0 is the calling thread.
-    let outcome = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) };
-    if outcome != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let set = cores_of(0)?;
     // SAFETY: every index is below CPU_SETSIZE.
     Ok((0..libc::CPU_SETSIZE as usize).filter(|&core| unsafe { libc::CPU_ISSET(core, &set) }).collect())
+}
+
+/// The cores of the whole process, as its first thread has them: the others may have been pinned.
+pub fn process_cores() -> io::Result<libc::cpu_set_t> {
+    cores_of(std::process::id() as libc::pid_t)
+}
+
+/// Of one thread; 0 is the calling one.
+fn cores_of(thread: libc::pid_t) -> io::Result<libc::cpu_set_t> {
+    let mut set = empty_set();
+    // SAFETY: the set is ours to write and as large as said.
+    match unsafe { libc::sched_getaffinity(thread, size_of::<libc::cpu_set_t>(), &mut set) } {
+        0 => Ok(set),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Pins the calling thread to `core`.

@@ -9,6 +9,7 @@ use super::buffers::Buffers;
 use crate::limits::{BLOCK_BYTES, RECEIVE_BUFFERS_MAX};
 use crate::ring::probe::{explain, with_our_flags};
 use crate::ring::{RingError, RingPlan};
+use crate::sys::affinity;
 use crate::sys::memory::BlockPool;
 
 /// Below this there is no point in shrinking on.
@@ -109,9 +110,19 @@ fn try_open(sizes: &Sizes) -> Result<(IoUring, Buffers), RingError> {
         .setup_cqsize(sizes.completions)
         .build(sizes.submissions)
         .map_err(|error| explain("io_uring_setup", &error, sizes.locked_bytes()))?;
+    let_workers_roam(&ring);
     let buffers = Buffers::new(sizes.buffers as u16, &ring.submitter())
         .map_err(|error| explain("io_uring_register (buffers)", &error, sizes.locked_bytes()))?;
     Ok((ring, buffers))
+}
+
+/// What may block (making files, giving them room) is done by worker threads of the kernel. They are born on the shard's core, where they
+/// would take its time; elsewhere they cost it nothing.
+fn let_workers_roam(ring: &IoUring) {
+    let cores = affinity::process_cores();
+    if let Err(why) = cores.and_then(|cores| ring.submitter().register_iowq_aff(&cores)) {
+        tracing::debug!(%why, "the ring's workers stay on the shard's core");
+    }
 }
 
 /// Registers the block pool, so that writes need not pin its pages each time; false if locked memory is short.
