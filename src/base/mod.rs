@@ -8,12 +8,14 @@ mod instant;
 mod networks;
 pub mod planted;
 mod prng;
+mod rate;
 mod redacted;
 
 pub use id::{RecordingId, SegmentNumber};
 pub use instant::{Mono, Wall, ppm};
 pub use networks::{Network, Networks, network};
 pub use prng::Prng;
+pub use rate::Rate;
 pub use redacted::Redacted;
 
 /// Randomness fit for keys, salts, nonces and tags. Implemented by the operating system's generator

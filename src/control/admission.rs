@@ -3,8 +3,6 @@
 //! Refusals for want of capacity are the ones that come in masses. They are made before a body is read, and counted rather than
 //! logged one by one.
 
-use std::time::Duration;
-
 use serde::Serialize;
 
 use super::{Control, Now, Refusal};
@@ -20,31 +18,6 @@ pub struct Capacity {
     pub calls: u32,
     /// The bound that is reached first: a setting's name, or the reason for which calls are refused now.
     pub bound_by: &'static str,
-}
-
-/// Calls per second, with a second's worth at once. The generic cell rate algorithm: one instant is all its state.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
-    interval: Duration,
-    /// When the next call would be due if calls came evenly and as fast as they may.
-    due: Mono,
-}
-
-impl Rate {
-    /// At most `per_second` calls; 0: as many as come.
-    pub fn new(per_second: u32) -> Option<Rate> {
-        (per_second > 0).then(|| Rate { interval: Duration::from_secs(1) / per_second, due: Mono(0) })
-    }
-
-    /// Whether one more may come now.
-    pub fn allows(&self, now: Mono) -> bool {
-        self.due.since(now) + self.interval <= Duration::from_secs(1)
-    }
-
-    /// One has come.
-    pub fn take(&mut self, now: Mono) {
-        self.due = self.due.max(now) + self.interval;
-    }
 }
 
 /// Whether it is worth asking the key provider: after some failures in a row it is left alone for a moment, and calls are refused
@@ -136,30 +109,6 @@ impl<E> Control<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_lets_a_second_s_worth_through_at_once_and_then_one_at_a_time() {
-        let mut rate = Rate::new(10).unwrap();
-        let now = Mono::from_ms(5_000);
-        let mut taken = 0;
-        while rate.allows(now) {
-            rate.take(now);
-            taken += 1;
-        }
-        assert_eq!(taken, 10);
-        assert!(!rate.allows(now + Duration::from_millis(99)));
-        assert!(rate.allows(now + Duration::from_millis(100)));
-        let steady = (0..1000).filter(|n| {
-            let at = now + Duration::from_millis(10 * n);
-            let allowed = rate.allows(at);
-            if allowed {
-                rate.take(at);
-            }
-            allowed
-        });
-        assert_eq!(steady.count(), 99, "10 s, begun empty");
-        assert!(Rate::new(0).is_none());
-    }
 
     #[test]
     fn a_failing_key_provider_is_left_alone_for_a_moment() {

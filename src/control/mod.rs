@@ -36,12 +36,12 @@ pub use peers::{PeerRules, Peers};
 pub use refusal::Refusal;
 pub use view::{CallDetail, CallSummary, PartyView, TrackView};
 
-use crate::base::{Entropy, Mono};
+use crate::base::{Entropy, Mono, Rate};
 use crate::link::{CallId, Event as ShardEvent, PauseHow, ShardStats};
 use crate::seal::WrappedKey;
 use crate::sip::{Answer, DialogId, Event as SipEvent};
 use action::Outbox;
-use admission::{KeyCircuit, Rate};
+use admission::KeyCircuit;
 use call::{Arrival, Call, Phase};
 use placement::Shards;
 

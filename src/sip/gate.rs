@@ -8,13 +8,12 @@
 //! What is retransmitted never comes here: it is answered as before.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::digest::{self, Credentials};
 use super::message::Message;
 use super::method::Method;
 use super::nonce::Nonces;
-use crate::base::{Entropy, Mono, Network, Networks};
+use crate::base::{Entropy, Mono, Network, Networks, Rate};
 
 /// What is asked of the peers in some networks.
 #[derive(Clone, Debug, Default)]
@@ -61,10 +60,8 @@ pub struct Gate {
 
 struct Peer {
     rule: Rule,
-    /// What is served.
-    pass: Bucket,
-    /// What is answered 503.
-    tell: Bucket,
+    /// What is served, and of the rest what is answered 503.
+    rates: Option<[Rate; 2]>,
 }
 
 impl Gate {
@@ -77,8 +74,8 @@ impl Gate {
         let known = peers.iter().flat_map(|rule| &rule.networks).filter(|_| !allow.is_empty());
         let allow = allow.iter().chain(known).map(|network| (*network, ())).collect();
         let peer = |rule: Rule| {
-            let rate = rule.rate_per_second.unwrap_or(0);
-            Peer { rule, pass: Bucket::new(rate), tell: Bucket::new(rate) }
+            let rate = rule.rate_per_second.and_then(|rate| Rate::new(rate.max(1)));
+            Peer { rule, rates: rate.map(|rate| [rate, rate]) }
         };
         let realm = realm.replace(['"', '\\'], "");
         Gate {
@@ -113,8 +110,10 @@ impl Gate {
         else {
             return Verdict::Pass;
         };
-        if peer.rule.rate_per_second.is_some() && request.to().tag().is_empty() && !peer.pass.take(now) {
-            return if peer.tell.take(now) { Verdict::Busy } else { Verdict::Drop };
+        if let Some([served, told]) = peer.rates.as_mut().filter(|_| request.to().tag().is_empty())
+            && !served.pass(now)
+        {
+            return if told.pass(now) { Verdict::Busy } else { Verdict::Drop };
         }
         let Some(credentials) = &peer.rule.challenge else { return Verdict::Pass };
         let fields: Vec<_> = request.headers("Authorization").collect();
@@ -135,29 +134,6 @@ impl Gate {
     /// How we authenticate ourselves to this address.
     pub(crate) fn credentials(&self, peer: IpAddr) -> Option<&Credentials> {
         self.peers[*self.numbers.find(peer)?].rule.answer.as_ref()
-    }
-}
-
-/// A token bucket: `rate` tokens per second, one second's worth at most. A token is the time it takes to get one.
-struct Bucket {
-    one: Duration,
-    level: Duration,
-    at: Mono,
-}
-
-impl Bucket {
-    const FULL: Duration = Duration::from_secs(1);
-
-    fn new(rate: u32) -> Bucket {
-        Bucket { one: Bucket::FULL / rate.max(1), level: Bucket::FULL, at: Mono(0) }
-    }
-
-    fn take(&mut self, now: Mono) -> bool {
-        self.level = (self.level + now.since(self.at)).min(Bucket::FULL);
-        self.at = self.at.max(now);
-        let rest = self.level.checked_sub(self.one);
-        self.level = rest.unwrap_or(self.level);
-        rest.is_some()
     }
 }
 
