@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use tapehead::sip::{Builder, Frame, Framer, Message, Method, NameAddr, Reply, Uri, Via, multipart};
 
-use crate::messages::{TORTURE, bytes};
+use crate::messages::TORTURE;
 
 /// Calls everything that reads on demand.
 fn look_at(message: &Message) {
@@ -65,7 +65,7 @@ proptest! {
         which in 0..TORTURE.len(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..4), 0..8),
     ) {
-        let mut input = bytes(TORTURE[which].2);
+        let mut input = TORTURE[which].2.to_vec();
         for (at, byte, how) in edits {
             let at = at.index(input.len().max(1));
             match how {
@@ -87,7 +87,7 @@ proptest! {
     ) {
         let mut stream = Vec::new();
         for (which, at, byte) in picks {
-            let mut message = bytes(TORTURE[which].2);
+            let mut message = TORTURE[which].2.to_vec();
             let at = at.index(message.len());
             message[at] = byte;
             stream.extend(message);
