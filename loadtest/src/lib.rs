@@ -4,3 +4,4 @@
 //! sample without anything of what was sent being kept.
 
 pub mod cli;
+pub mod record;
