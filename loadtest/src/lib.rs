@@ -4,4 +4,7 @@
 //! sample without anything of what was sent being kept.
 
 pub mod cli;
+pub mod profile;
 pub mod record;
+pub mod schedule;
+pub mod signal;
