@@ -302,6 +302,7 @@ pub(crate) fn what_a_full_socket_drops_is_told<W: World>() {
         seen.iter()
             .map(|seen| match seen {
                 Seen::Trouble(Trouble::KernelDrops { socket: SocketIx(2), count }) => *count as usize,
+                Seen::Trouble(Trouble::SharedDrops { count }) => *count as usize,
                 _ => 0,
             })
             .sum()

@@ -1,7 +1,7 @@
 //! The one boundary between a shard and the world: [`Op`] in, [`Completion`] out, buffers by index.
 //!
 //! Three rings implement [`Ring`] and pass the same script (`conformance`): `uring` for production, `poll` for
-//! machines that refuse io_uring, `sim` for tests. Nothing above a ring reads a clock, draws randomness or
+//! machines that refuse io_uring, `sim` for tests. A [`tier`] over a ring receives datagrams another way. Nothing above a ring reads a clock, draws randomness or
 //! touches a file descriptor: time enters with [`Ring::drain`], and the rest as completions.
 //!
 //! ```text
@@ -30,6 +30,7 @@ mod loopback;
 pub mod poll;
 pub mod probe;
 pub mod sim;
+pub mod tier;
 pub mod uring;
 
 use std::net::SocketAddr;
@@ -248,6 +249,16 @@ pub enum Trouble {
     KernelDrops {
         /// The slot.
         socket: SocketIx,
+        /// How many since the last report.
+        count: u32,
+    },
+    /// The kernel dropped this many datagrams for want of room in a queue that all sockets share. These are our losses, too.
+    SharedDrops {
+        /// How many since the last report.
+        count: u32,
+    },
+    /// This many datagrams came to ports that are not open.
+    Stray {
         /// How many since the last report.
         count: u32,
     },

@@ -348,6 +348,9 @@ impl Core {
             Trouble::CqOverflow => self.stats.cq_overflows += 1,
             Trouble::Rearmed => self.stats.rearmed += 1,
             Trouble::SendFailed { .. } => self.stats.send_failed += 1,
+            Trouble::Stray { count } => self.stats.stray += u64::from(count),
+            // Whose they were nobody knows: they are in the shard's ledger and in no track's.
+            Trouble::SharedDrops { count } => self.past.kernel_drops += u64::from(count),
             Trouble::KernelDrops { socket, count } => {
                 let owner = self.sockets[socket.0 as usize];
                 if let Some((slot, track)) = owner

@@ -3,6 +3,7 @@
 //! With `ring` this is where `unsafe` may be; everything else is safe code.
 
 pub mod affinity;
+pub mod bpf;
 pub mod clock;
 pub mod entropy;
 pub mod file;

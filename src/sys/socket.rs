@@ -35,6 +35,23 @@ pub fn send_to(socket: RawFd, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// The same from an address and port of ours, which somebody else must not hold, through a socket that lives for this datagram.
+pub fn send_from(from: SocketAddr, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+    send_to(bound(from)?.as_raw_fd(), to, bytes)
+}
+
+/// Whether somebody holds this UDP address and port.
+pub fn is_taken(at: SocketAddr) -> bool {
+    bound(at).is_err_and(|error| error.raw_os_error() == Some(libc::EADDRINUSE))
+}
+
+fn bound(at: SocketAddr) -> io::Result<Socket> {
+    let socket =
+        Socket::new(Domain::for_address(at), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
+    socket.bind(&SockAddr::from(at))?;
+    Ok(socket)
+}
+
 /// Makes room for `files` descriptors at once. The kernel grows the table by doubling, and in a process with several threads each
 /// growth waits for an RCU grace period (10-30 ms): better before the first call than during it.
 pub fn reserve_descriptors(files: u32) -> io::Result<()> {
