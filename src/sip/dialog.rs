@@ -92,16 +92,17 @@ pub(crate) struct Unacked {
 }
 
 impl Dialog {
-    /// A dialog that we are the UAS of. What an INVITE leaves out is made up for: without Contact its From is the target,
-    /// and requests go to where it came from anyway.
+    /// A dialog that we are the UAS of. What an INVITE leaves out is made up for: without a Contact that can be asked for its From is
+    /// the target, or else its source, and requests go to where it came from anyway.
     pub(crate) fn from_invite(invite: &Message, peer: Peer, local_tag: String, now: Mono) -> Dialog {
         let header = |name| invite.header(name).map_or_else(String::new, |value| value.into_owned());
-        let target = invite.contact().unwrap_or_else(|| invite.from().clone());
+        let from = || invite.from().uri().request_uri().map(str::to_owned);
+        let target = invite.target().or_else(from).unwrap_or_else(|| format!("sip:{}", peer.remote));
         Dialog {
             local: format!("{};tag={local_tag}", header("To")),
             remote: header("From"),
             remote_tag: invite.from().tag().to_owned(),
-            target: target.uri().without_headers().to_owned(),
+            target,
             routes: invite.list("Record-Route"),
             remote_cseq: Some(invite.cseq().number),
             ..Dialog::new(invite.call_id().to_owned(), local_tag, peer, now)
@@ -195,8 +196,8 @@ impl Dialog {
 
     /// Takes over what a 2xx to our INVITE says (RFC 3261 section 12.1.2, 12.2.1.2).
     fn accept(&mut self, response: &Message) {
-        if let Some(contact) = response.contact() {
-            self.target = contact.uri().without_headers().to_owned();
+        if let Some(target) = response.target() {
+            self.target = target;
         }
         if !self.confirmed {
             self.remote = response.header("To").map_or_else(String::new, |to| to.into_owned());
@@ -238,12 +239,13 @@ impl Dialog {
     /// With a strict router in front (no `lr`) the request-URI is its, and the target goes last.
     fn uri_and_routes(&self) -> (String, Vec<String>) {
         let first = self.routes.first().and_then(|route| NameAddr::parse(route));
-        match first.filter(|first| first.uri().param("lr").is_none()) {
+        let strict = first.filter(|first| first.uri().param("lr").is_none());
+        match strict.as_ref().and_then(|strict| strict.uri().request_uri()) {
             None => (self.target.clone(), self.routes.clone()),
             Some(strict) => {
                 let mut routes = self.routes[1..].to_vec();
                 routes.push(format!("<{}>", self.target));
-                (strict.uri().without_headers().to_owned(), routes)
+                (strict.to_owned(), routes)
             }
         }
     }

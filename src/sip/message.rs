@@ -48,10 +48,7 @@ impl Start {
         if !lex::is_token(method.as_bytes()) || !is_sip {
             return (None, Some(Why::StartLine));
         }
-        let plain = !uri.is_empty()
-            && !uri.contains(['<', '>', '"'])
-            && !uri.contains(|c: char| c.is_whitespace() || c.is_control());
-        let wrong = if !plain || !version.to_ascii_uppercase().starts_with("SIP/") {
+        let wrong = if !Uri::fits_request_line(uri) || !version.to_ascii_uppercase().starts_with("SIP/") {
             Some(Why::RequestLine)
         } else {
             (!version.eq_ignore_ascii_case("SIP/2.0")).then_some(Why::Version)
@@ -183,6 +180,11 @@ impl Message {
     /// The first Contact that can be read.
     pub fn contact(&self) -> Option<NameAddr> {
         self.addresses("Contact").into_iter().next()
+    }
+
+    /// Where requests within the dialog go: the URI of Contact, if it can be asked for (RFC 3261 section 12.1).
+    pub fn target(&self) -> Option<String> {
+        Some(self.contact()?.uri().request_uri()?.to_owned())
     }
 
     /// Every element of Contact, Route, Record-Route, P-Asserted-Identity, ... that can be read, in order.

@@ -140,7 +140,7 @@ impl Server {
         let resend = if method == Method::Invite { Resend::idle() } else { Resend::only_end(now, LIFE) };
         self.timers.set(id, resend.deadline());
         let (cseq, state) = (request.cseq().number, State::Proceeding);
-        let contact = request.contact().map(|contact| contact.uri().without_headers().to_owned());
+        let contact = request.target();
         let opens = matches!(method, Method::Invite | Method::Update);
         let allows = opens && request.header("Allow").is_some();
         let transaction = Transaction {

@@ -121,9 +121,17 @@ impl Uri {
         &self.text[self.params.clone()]
     }
 
-    /// The URI without its headers (`?...`), which must not appear in a request-URI (RFC 3261 section 19.1.1).
-    pub fn without_headers(&self) -> &str {
-        &self.text[..self.headers.start]
+    /// The URI as a request line may hold it: without its headers (`?...`, RFC 3261 section 19.1.1). `None` if nothing is left, or
+    /// something that would tear the line apart.
+    pub fn request_uri(&self) -> Option<&str> {
+        let text = &self.text[..self.headers.start];
+        Uri::fits_request_line(text).then_some(text)
+    }
+
+    /// Whether a request line with this between its blanks can be read again.
+    pub(crate) fn fits_request_line(text: &str) -> bool {
+        let tears = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '<' | '>' | '"');
+        !text.is_empty() && !text.contains(tears)
     }
 }
 
@@ -205,7 +213,10 @@ mod tests {
         let odd = Uri::parse("sip:user;par=u%40example.net@example.com;lr?Route=%3Csip:a@b%3E");
         assert_eq!((odd.user(), odd.host()), (Some("user;par=u%40example.net"), "example.com"));
         assert_eq!(odd.param("LR"), Some(""));
-        assert_eq!(odd.without_headers(), "sip:user;par=u%40example.net@example.com;lr");
+        assert_eq!(odd.request_uri(), Some("sip:user;par=u%40example.net@example.com;lr"));
+        for torn in ["", "?sip:192.0.2.1", "sip:a b@h", "sip:<a@h", "sip:a\u{85}@h"] {
+            assert_eq!(Uri::parse(torn).request_uri(), None, "{torn:?}");
+        }
         assert_eq!(Uri::parse("sip:a:secret@h").user(), Some("a"));
         assert_eq!(Uri::parse("sip:a?b@h").user(), Some("a?b"));
     }

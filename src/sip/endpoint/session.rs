@@ -86,9 +86,9 @@ impl Endpoint {
     pub(in crate::sip) fn on_refreshed(&mut self, now: Mono, id: DialogId, response: Message) {
         let Some(dialog) = self.dialogs.dialog(id) else { return self.stray() };
         dialog.refreshing = None;
-        if let Some(contact) = response.contact() {
+        if let Some(target) = response.target() {
             // UPDATE refreshes the target, too (RFC 3311 section 5.1).
-            dialog.target = contact.uri().without_headers().to_owned();
+            dialog.target = target;
         }
         if !planted(Bug::RefreshForgotten) {
             self.answered(now, id, &response);

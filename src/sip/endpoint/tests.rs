@@ -914,13 +914,20 @@ proptest! {
     }
 
     #[test]
-    fn whoever_was_accepted_can_be_hung_up_on(at: prop::sample::Index, byte: u8, contact in "[ -~]{0,20}") {
-        let text = invite(1).replace("Contact: <sip:src", &format!("Contact: <sip:{contact}"));
+    fn whoever_was_accepted_can_be_hung_up_on(
+        at: prop::sample::Index, byte: u8, whole: bool, contact in r#"[?<>" a:@;]{0,6}|[ -~]{0,20}"#, route in r#"[?<>" a:@;]{0,6}|[ -~]{0,12}"#
+    ) {
+        let here = if whole { "Contact: <sip:src@10.0.0.1:5070>" } else { "Contact: <sip:src" };
+        let there = if whole { format!("Contact: {contact}") } else { format!("Contact: <sip:{contact}") };
+        let routed = format!("{there}\nRecord-Route: <{route}>");
+        let text = invite(1).replace(here, if route.len() % 2 == 0 { &there } else { &routed });
         let mut bytes = text.replace('\n', "\r\n").into_bytes();
         let at = at.index(bytes.len());
         bytes[at] = byte;
         let mut recorder = Recorder::new();
-        recorder.endpoint.receive(recorder.now, src(Transport::Udp), Message::parse_datagram(&bytes));
+        let parsed = Message::parse_datagram(&bytes);
+        let sound = parsed.is_ok();
+        recorder.endpoint.receive(recorder.now, src(Transport::Udp), parsed);
         for event in recorder.drain().1 {
             let Event::Invite { dialog, request, .. } = event else { continue };
             recorder.endpoint.respond(recorder.now, request, Answer::ok()).unwrap();
@@ -929,7 +936,9 @@ proptest! {
             while let Some(at) = recorder.endpoint.deadline() {
                 recorder.now = at;
                 while let Some(action) = recorder.endpoint.poll(at) {
-                    byes += usize::from(matches!(action, Action::Send { bytes, .. } if bytes.starts_with(b"BYE ")));
+                    let Action::Send { bytes, .. } = action else { continue };
+                    prop_assert!(!sound || Message::parse_datagram(&bytes).is_ok(), "{:?}", String::from_utf8_lossy(&bytes));
+                    byes += usize::from(bytes.starts_with(b"BYE "));
                 }
             }
             prop_assert!(byes > 0);
