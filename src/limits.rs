@@ -120,6 +120,12 @@ pub const INTERVALS_PENDING_MAX: usize = 32;
 pub const PAUSES_OPEN_MAX: usize = 8;
 /// From the INVITE on, the key provider and the shard have this long together; then the call is answered 503.
 pub const OPEN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// ... and the key provider alone this long.
+pub const KEY_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Threads that ask a key provider which may take its time: so many questions at once.
+pub const KEY_THREADS: usize = 8;
+/// Questions that wait for one of them; a call beyond it is answered 503.
+pub const KEY_QUESTIONS_MAX: usize = 1024;
 /// What a 503 asks the client to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// While its intervals change, a call's manifest is written this often at most.
@@ -302,6 +308,8 @@ pub const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 const _: () = {
     assert!(LIVE_CALL_TICKS as u128 * TICK.as_millis() * 2 <= LOSS_AT_CRASH_MARGIN.as_millis());
     assert!(PEER_TRANSACTIONS_MAX > 2000 * 32 * 2, "one client alone may bring all calls");
+    assert!(KEY_WAIT_MAX.as_millis() < OPEN_WAIT_MAX.as_millis(), "the shard needs some time, too");
+    assert!(KEY_WAIT_MAX.as_millis() < KEY_PAUSE.as_millis(), "one call asks a failing provider at a time");
     assert!(FRAME0_PLAIN_BYTES == 4040);
     assert!(FRAME_PLAIN_BYTES == 4080);
     assert!(

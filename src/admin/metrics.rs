@@ -22,6 +22,8 @@ pub struct Sample {
     pub sip: crate::sip::Counters,
     /// What the SIP sockets have counted.
     pub net: crate::sip_net::Counters,
+    /// What bodies and metadata had too much of.
+    pub cuts: crate::siprec::Cuts,
     /// What each shard told last.
     pub shards: Vec<ShardStats>,
 }
@@ -145,6 +147,14 @@ pub const METRICS: &[Metric] = &[
         "What the SIP sockets count, by what it was.",
         |s, l| {
             s.net.each().for_each(|(what, count)| l.of("what", what, number(count)));
+        },
+    ),
+    metric(
+        "tapehead_metadata_cuts_total",
+        "counter",
+        "Limits that bodies and metadata have met, by which; what was beyond is only in the raw revision.",
+        |s, l| {
+            s.cuts.each().for_each(|(what, count)| l.of("what", what, number(count)));
         },
     ),
     metric("tapehead_packets_received_total", "counter", "Datagrams received on media ports.", |s, l| {

@@ -23,6 +23,8 @@ pub struct Status {
     pub capacity: Capacity,
     /// What SIP holds.
     pub sip: SipStatus,
+    /// What SIP has refused, dropped or absorbed so far, by reason; what has not happened is left out.
+    pub sip_events: BTreeMap<&'static str, u64>,
     /// What sockets have refused, closed or lost so far, by reason, and how often the external address has changed.
     pub sockets: BTreeMap<&'static str, u64>,
     /// Each shard.
@@ -33,6 +35,8 @@ pub struct Status {
     pub disk_free: u64,
     /// Calls, and changes to calls, refused so far, by reason.
     pub refusals: BTreeMap<&'static str, u64>,
+    /// Limits that bodies and metadata have met so far; what has not happened is left out.
+    pub cuts: BTreeMap<&'static str, u64>,
 }
 
 /// What SIP holds.

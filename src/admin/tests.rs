@@ -40,11 +40,13 @@ impl Subject for Pretended {
             calls: self.calls as usize,
             capacity: Capacity { calls: 5, bound_by: "calls_max" },
             sip: SipStatus::default(),
+            sip_events: [("glare", 2)].into(),
             sockets: [("bodies_refused", 1)].into(),
             shards: Vec::new(),
             jobs: 0,
             disk_free: 1,
             refusals: [("calls_max", 3)].into_iter().collect(),
+            cuts: [("xml_depth", 4)].into(),
         }
     }
 
@@ -93,6 +95,7 @@ impl Subject for Pretended {
             control_busy_ppm: 0,
             sip: crate::sip::Counters { options: 6, ..Default::default() },
             net: Default::default(),
+            cuts: crate::siprec::Cuts { xml_depth: 4, ..Default::default() },
             shards: vec![shard.clone(), shard],
         }
     }

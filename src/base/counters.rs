@@ -15,6 +15,11 @@ macro_rules! counters {
             pub const NAMES: &'static [(&'static str, &'static str)] =
                 &[$((stringify!($field), concat!($meaning $(, $more)*)),)*];
 
+            /// Takes in what another has counted.
+            pub fn add(&mut self, more: &$name) {
+                $(self.$field += more.$field;)*
+            }
+
             /// Name and value of every counter.
             pub fn each(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
                 [$((stringify!($field), self.$field),)*].into_iter()
@@ -40,6 +45,9 @@ mod tests {
     fn every_counter_is_walked_over_with_its_name_and_meaning() {
         let two = Two { one: 1, two: 2 };
         assert_eq!(two.each().collect::<Vec<_>>(), [("one", 1), ("two", 2)]);
+        let mut sum = two;
+        sum.add(&two);
+        assert_eq!(sum, Two { one: 2, two: 4 });
         assert_eq!(Two::NAMES, [("one", " The first."), ("two", " The second, on two lines.")]);
     }
 }

@@ -9,6 +9,7 @@ use crate::link::{CallId, Command};
 use crate::recording::Manifest;
 use crate::seal::{DataKey, WrappedKey};
 use crate::sip::{Answer, DialogId, RequestId};
+use crate::siprec::Cuts;
 
 /// The two clocks at one instant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,7 +126,17 @@ pub struct Log {
 #[derive(Default)]
 pub(super) struct Outbox {
     actions: VecDeque<Action>,
-    refusals: BTreeMap<&'static str, u64>,
+    refusals: BTreeMap<&'static str, Refused>,
+    /// What metadata had too much of.
+    pub cuts: Cuts,
+}
+
+/// How often it was no for one reason.
+#[derive(Default)]
+struct Refused {
+    count: u64,
+    /// The last time, in words.
+    why: String,
 }
 
 impl Outbox {
@@ -172,11 +183,16 @@ impl Outbox {
 
     /// Counts refusals.
     pub fn count(&mut self, refusal: &Refusal, calls: u64) {
-        *self.refusals.entry(refusal.reason()).or_default() += calls;
+        let refused = self.refusals.entry(refusal.reason()).or_default();
+        refused.count += calls;
+        // The words of most are always the same.
+        if refused.why.is_empty() || matches!(refusal, Refusal::Shard(_) | Refusal::Keys(_)) {
+            refused.why = refusal.to_string();
+        }
     }
 
-    /// What was counted.
-    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.refusals.iter().map(|(reason, count)| (*reason, *count))
+    /// What was counted, and the last of each in words.
+    pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64, &str)> {
+        self.refusals.iter().map(|(reason, refused)| (*reason, refused.count, refused.why.as_str()))
     }
 }

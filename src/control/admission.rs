@@ -9,7 +9,7 @@ use super::{Control, Now, Refusal};
 use crate::base::Mono;
 use crate::limits::{KEY_FAILURES_MAX, KEY_PAUSE};
 use crate::sip::{Message, Peer};
-use crate::siprec::{Bodies, Sign};
+use crate::siprec::{Bodies, Cuts, Sign};
 
 /// How many more calls would be taken, two tracks each, and what bounds them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -34,6 +34,13 @@ impl KeyCircuit {
         self.failures < KEY_FAILURES_MAX || now >= self.open_at
     }
 
+    /// It is asked. While it fails one call at a time finds out whether it does still.
+    pub fn asked(&mut self, now: Mono) {
+        if self.failures >= KEY_FAILURES_MAX {
+            self.open_at = now + KEY_PAUSE;
+        }
+    }
+
     /// It has given a key, or has not.
     pub fn note(&mut self, good: bool, now: Mono) {
         self.failures = if good { 0 } else { self.failures.saturating_add(1) };
@@ -52,7 +59,7 @@ impl<E> Control<E> {
             (!self.keys.is_closed(now), Refusal::KeysDown),
         ];
         let first = reasons.into_iter().find(|(applies, _)| *applies);
-        first.map(|(_, refusal)| refusal).or_else(|| self.shards.find(1).err())
+        first.map(|(_, refusal)| refusal).or_else(|| self.shards.find(1, now).err())
     }
 
     /// Why a new call would be refused whoever it is from: it is full, or they come too fast.
@@ -68,7 +75,17 @@ impl<E> Control<E> {
 
     /// Refusals so far, by reason.
     pub fn refusals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.out.refusals().map(|(reason, count, _)| (reason, count))
+    }
+
+    /// The same with the last one of each reason in words.
+    pub fn refusals_in_words(&self) -> impl Iterator<Item = (&'static str, u64, &str)> {
         self.out.refusals()
+    }
+
+    /// What metadata and bodies had too much of, so far.
+    pub fn cuts(&self) -> Cuts {
+        self.out.cuts
     }
 
     /// Whether a new call may be recorded: what is cheap to know first.
@@ -123,6 +140,10 @@ mod tests {
         assert!(keys.is_closed(later));
         keys.note(false, later);
         assert!(!keys.is_closed(later), "one more failure is enough now");
+        let again = later + KEY_PAUSE;
+        assert!(keys.is_closed(again));
+        keys.asked(again);
+        assert!(!keys.is_closed(again), "one call at a time finds out");
         keys.note(true, later);
         assert!(keys.is_closed(later));
     }

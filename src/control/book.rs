@@ -8,7 +8,7 @@ use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
 use crate::sip::{Message, Method, Peer};
-use crate::siprec::{Bodies, Dossier, TrackIdentity, identify};
+use crate::siprec::{Bodies, Cuts, Dossier, TrackIdentity, identify};
 
 /// Header fields that only say how a message travelled, or that are secrets.
 const NOT_KEPT: &[&str] = &[
@@ -39,6 +39,8 @@ pub(super) struct Book {
     message_bytes: usize,
     /// The INVITE has been taken in.
     begun: bool,
+    /// What there was too much of, since that was last asked.
+    cuts: Cuts,
 }
 
 impl Book {
@@ -53,12 +55,18 @@ impl Book {
             metadata_bytes: 0,
             message_bytes: 0,
             begun: false,
+            cuts: Cuts::default(),
         }
     }
 
     /// The recording.
     pub fn recording(&self) -> RecordingId {
         self.manifest.recording
+    }
+
+    /// What there was too much of, since the last time.
+    pub fn take_cuts(&mut self) -> Cuts {
+        std::mem::take(&mut self.cuts)
     }
 
     /// Sets the zero of the timeline.
@@ -83,6 +91,8 @@ impl Book {
         } else {
             self.dossier.invite(&time, message, &bodies)
         };
+        self.cuts.add(&self.dossier.take_cuts());
+        self.cuts.multipart(bodies.unreadable);
         let first = !std::mem::replace(&mut self.begun, true);
         let Some(raw) = bodies.metadata else { return first };
         let flags = flags.iter().map(|flag| flag.name().to_owned()).collect();
@@ -113,6 +123,7 @@ impl Book {
             return;
         }
         let full = messages.len() >= KEPT_MESSAGES_MAX || self.message_bytes + bytes > KEPT_MESSAGE_BYTES_MAX;
+        self.cuts.messages += u64::from(full);
         if full && let Some(dropped) = messages.pop() {
             self.message_bytes -= size(&dropped.headers).min(self.message_bytes);
             self.note(
@@ -129,6 +140,7 @@ impl Book {
         let revisions = &mut self.manifest.metadata;
         let full =
             revisions.len() >= METADATA_REVISIONS_MAX || self.metadata_bytes + bytes > METADATA_BYTES_MAX;
+        self.cuts.revisions += u64::from(full);
         if full && let Some(dropped) = revisions.pop() {
             self.metadata_bytes -= dropped.bytes().map_or(0, |raw| raw.len()).min(self.metadata_bytes);
             self.note("the metadata had more revisions than are kept: some between the first and the last are missing");

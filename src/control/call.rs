@@ -8,7 +8,7 @@ use super::offer::Terms;
 use super::pause::{PauseScope, Pauses};
 use super::{Control, PeerRules, Refusal};
 use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
-use crate::limits::OPEN_WAIT_MAX;
+use crate::limits::{KEY_WAIT_MAX, OPEN_WAIT_MAX};
 use crate::link::{CallId, Command, OpenCall, SegmentPlan};
 use crate::media::SAMPLE_RATE;
 use crate::recording::{Manifest, layout};
@@ -61,6 +61,9 @@ pub(super) struct Call {
     pub(super) book: Book,
     /// The INVITE, until it is answered.
     request: RequestId,
+    /// Until then the key provider may answer,
+    keys_until: Mono,
+    /// ... and until then the shard.
     open_until: Mono,
     bind: IpAddr,
     tenant: String,
@@ -105,10 +108,11 @@ impl<E: Entropy> Control<E> {
         self.admit(arrival.invite, arrival.from, now)?;
         let (address, bind) = self.addresses(arrival.from);
         let terms = self.terms(arrival.invite, arrival.from, address)?;
-        let shard = self.shards.place(terms.tracks.len())?;
+        let shard = self.shards.place(terms.tracks.len(), now.mono)?;
         self.rate.iter_mut().for_each(|rate| rate.take(now.mono));
         let call = self.new_call(arrival, terms, shard, bind, now);
         let id = call.id;
+        self.keys.asked(now.mono);
         self.out.wrap(id, call.book.recording(), call.key.clone());
         *self.peer_calls.entry(call.peer.name.clone()).or_default() += 1;
         self.calls.insert(id, Box::new(call));
@@ -150,6 +154,7 @@ impl<E: Entropy> Control<E> {
             due: None,
             book,
             request: arrival.request,
+            keys_until: now.mono + KEY_WAIT_MAX,
             open_until: now.mono + OPEN_WAIT_MAX,
             bind,
             tenant: self.rules.tenant.clone(),
@@ -191,7 +196,8 @@ impl Call {
     /// When it wants its [`Call::tick`].
     pub fn deadline(&self) -> Option<Mono> {
         match self.phase {
-            Phase::Keys | Phase::Opening => Some(self.open_until),
+            Phase::Keys => Some(self.keys_until),
+            Phase::Opening => Some(self.open_until),
             Phase::Live | Phase::Closing => self.checkpoint_at.into_iter().chain(self.waits_until()).min(),
             Phase::Abandoned | Phase::Over => None,
         }

@@ -15,7 +15,8 @@ impl Call {
     /// The deadline has come: too slow in opening, or a checkpoint is due.
     pub fn tick(&mut self, now: Now, out: &mut Outbox) {
         match self.phase {
-            Phase::Keys | Phase::Opening => self.give_up(&Refusal::Slow, out),
+            Phase::Keys => self.give_up(&Refusal::KeysSlow, out),
+            Phase::Opening => self.give_up(&Refusal::Slow, out),
             Phase::Live | Phase::Closing => {
                 self.overdue(now, out);
                 if self.checkpoint_at.is_some_and(|at| at <= now.mono) {

@@ -37,7 +37,7 @@ pub use refusal::Refusal;
 pub use view::{CallDetail, CallSummary, PartyView, TrackView};
 
 use crate::base::{Entropy, Mono, Rate};
-use crate::link::{CallId, Event as ShardEvent, PauseHow, ShardStats};
+use crate::link::{CallId, Event as ShardEvent, PauseHow, Refusal as ShardRefusal, ShardStats};
 use crate::seal::WrappedKey;
 use crate::sip::{Answer, DialogId, Event as SipEvent};
 use action::Outbox;
@@ -102,6 +102,8 @@ pub struct Control<E> {
     due: BTreeSet<(Mono, CallId)>,
     next_call: u64,
     out: Outbox,
+    /// The time of what is being taken in.
+    clock: Mono,
 }
 
 impl<E: Entropy> Control<E> {
@@ -126,6 +128,7 @@ impl<E: Entropy> Control<E> {
             due: BTreeSet::new(),
             next_call: 1,
             out: Outbox::default(),
+            clock: Mono(0),
         }
     }
 
@@ -174,6 +177,7 @@ impl<E: Entropy> Control<E> {
 
     /// Ends every call: BYE, segments closed, recordings finalised.
     pub fn close_all(&mut self, now: Now) {
+        self.clock = now.mono;
         let live: Vec<CallId> = self.calls.keys().copied().collect();
         for id in live {
             self.with(id, |call, _, out| call.hang_up("shutdown", now, out));
@@ -182,10 +186,14 @@ impl<E: Entropy> Control<E> {
 
     /// Time has come to [`Control::deadline`].
     pub fn tick(&mut self, now: Now) {
+        self.clock = now.mono;
         while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now.mono) {
             self.due.remove(&(at, id));
             if let Some(call) = self.calls.get_mut(&id) {
                 call.due = None;
+                if call.phase == Phase::Keys {
+                    self.keys.note(false, now.mono);
+                }
             }
             self.with(id, |call, _, out| call.tick(now, out));
         }
@@ -193,6 +201,7 @@ impl<E: Entropy> Control<E> {
 
     /// Takes a SIP event.
     pub fn sip(&mut self, event: SipEvent, now: Now) {
+        self.clock = now.mono;
         match event {
             SipEvent::Invite { dialog, request, message, from } => {
                 let opened = self.open(&Arrival { dialog, request, invite: &message, from }, now);
@@ -243,11 +252,15 @@ impl<E: Entropy> Control<E> {
 
     /// Takes an event of shard number `shard`.
     pub fn shard(&mut self, shard: usize, event: ShardEvent, now: Now) {
+        self.clock = now.mono;
         match event {
             ShardEvent::Opened { call, ports, started } => {
                 self.with(call, |call, _, out| call.opened(&ports, started, now, out));
             }
             ShardEvent::Refused { call, reason } => {
+                if matches!(reason, ShardRefusal::Ports(_)) {
+                    self.shards.portless(shard, now.mono);
+                }
                 self.with(call, |call, _, out| call.fail(&Refusal::Shard(reason), out));
             }
             ShardEvent::Updated { call, revision, result } => {
@@ -276,12 +289,16 @@ impl<E: Entropy> Control<E> {
         }
     }
 
-    /// The answer to [`Action::Wrap`].
+    /// The answer to [`Action::Wrap`]. One that comes too late is for nobody.
     pub fn wrapped(&mut self, id: CallId, key: Result<WrappedKey, String>, now: Now) {
-        self.keys.note(key.is_ok(), now.mono);
+        self.clock = now.mono;
+        if self.calls.get(&id).is_some_and(|call| call.phase == Phase::Keys) {
+            self.keys.note(key.is_ok(), now.mono);
+        }
         self.with(id, |call, entropy, out| match key {
             Ok(key) => call.keys_ready(key, entropy, out),
-            Err(why) => call.fail(&Refusal::Keys(why), out),
+            Err(why) if call.phase == Phase::Keys => call.fail(&Refusal::Keys(why), out),
+            Err(_) => {}
         });
     }
 
@@ -305,8 +322,9 @@ impl<E: Entropy> Control<E> {
     fn with(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut E, &mut Outbox)) {
         let Some(call) = self.calls.get_mut(&id) else { return };
         act(call, &mut self.entropy, &mut self.out);
+        self.out.cuts.add(&call.book.take_cuts());
         let tracks = call.terms.tracks.len();
-        self.shards.resize(call.shard, std::mem::replace(&mut call.placed, tracks), tracks);
+        self.shards.resize(call.shard, std::mem::replace(&mut call.placed, tracks), tracks, self.clock);
         let wanted = call.deadline();
         if wanted != call.due {
             call.due.take().map(|at| self.due.remove(&(at, id)));
@@ -322,7 +340,7 @@ impl<E: Entropy> Control<E> {
         let Some(call) = self.calls.remove(&id) else { return };
         call.due.map(|at| self.due.remove(&(at, id)));
         self.dialogs.remove(&call.dialog);
-        self.shards.release(call.shard, call.placed);
+        self.shards.release(call.shard, call.placed, self.clock);
         if let Some(calls) = self.peer_calls.get_mut(&call.peer.name) {
             *calls -= 1;
         }

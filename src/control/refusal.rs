@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::Severity;
-use crate::limits::{OPEN_WAIT_MAX, RETRY_AFTER};
+use crate::limits::{KEY_WAIT_MAX, OPEN_WAIT_MAX, PORT_REST, RETRY_AFTER};
 use crate::link;
 use crate::sdp::Malformed;
 use crate::sip::Answer;
@@ -32,17 +32,27 @@ pub enum Refusal {
     DiskLow,
     /// Too many recordings wait to be finalised.
     Backlog,
-    /// No shard has room.
+    /// No shard is left.
     NoShard,
+    /// Every shard has as many calls as it may.
+    ShardCalls,
+    /// Every shard's port pairs are in use.
+    PortsUsed,
+    /// Of those that are free so many rest from their last call that there are not enough.
+    PortsRest,
+    /// Other processes hold the ports that the shards have tried.
+    PortsHeld,
     /// One that can't be read.
     BadOffer(Malformed),
     /// One without anything that can be stored.
     NothingToStore,
     /// No data key can be had.
     Keys(String),
+    /// The key provider does not answer.
+    KeysSlow,
     /// The shard did not take it.
     Shard(link::Refusal),
-    /// The shard or the key provider took too long.
+    /// The shard took too long.
     Slow,
     /// The recorder is shutting down.
     Shutdown,
@@ -85,10 +95,16 @@ impl Refusal {
             Refusal::DiskLow => "disk_low",
             Refusal::Backlog => "backlog",
             Refusal::NoShard => "no_shard",
-            Refusal::BadOffer(_) => "bad_offer",
+            Refusal::ShardCalls => "shard_calls",
+            Refusal::PortsUsed => "ports_used",
+            Refusal::PortsRest => "ports_rest",
+            Refusal::PortsHeld => "ports_held",
+            Refusal::BadOffer(why) => why.reason(),
             Refusal::NothingToStore => "nothing_to_store",
             Refusal::Keys(_) => "keys",
+            Refusal::KeysSlow => "keys_slow",
             Refusal::Shard(link::Refusal::Ports(_)) => "shard_ports",
+            Refusal::Shard(link::Refusal::PortsRest) => "shard_ports_rest",
             Refusal::Shard(link::Refusal::Full) => "shard_full",
             Refusal::Shard(link::Refusal::File(_)) => "shard_file",
             Refusal::Shard(link::Refusal::Closed) => "shard_closed",
@@ -111,7 +127,26 @@ impl Refusal {
                 | Refusal::DiskLow
                 | Refusal::Backlog
                 | Refusal::NoShard
+                | Refusal::ShardCalls
+                | Refusal::PortsUsed
+                | Refusal::PortsRest
+                | Refusal::PortsHeld
+                | Refusal::KeysSlow
+                | Refusal::Shard(link::Refusal::Ports(_) | link::Refusal::PortsRest | link::Refusal::Full)
         )
+    }
+
+    /// Of the reasons for which no shard takes a call: how soon it may be over. The larger, the sooner.
+    pub(super) fn hope(&self) -> u8 {
+        match self {
+            Refusal::NoShard => 0,
+            Refusal::ShardCalls => 1,
+            Refusal::PortsUsed => 2,
+            Refusal::PortsHeld => 3,
+            Refusal::PortsRest => 4,
+            Refusal::NoBlocks => 5,
+            _ => 6,
+        }
     }
 
     pub(super) fn severity(&self) -> Severity {
@@ -144,15 +179,30 @@ impl fmt::Display for Refusal {
             Refusal::PeerCallsMax => f.write_str("the peer's calls_max is reached"),
             Refusal::DiskLow => f.write_str("the disk has less room than recordings.free_mb_min"),
             Refusal::Backlog => f.write_str("too many recordings wait to be finalised: the disk is too slow"),
-            Refusal::NoShard => f.write_str("no shard has a free call slot and enough free ports"),
+            Refusal::NoShard => f.write_str("no shard is left: restart the recorder"),
+            Refusal::ShardCalls => f.write_str("every shard has as many calls as calls_max allows it"),
+            Refusal::PortsUsed => f.write_str("every port pair of rtp.ports is in use: widen it"),
+            Refusal::PortsRest => {
+                write!(
+                    f,
+                    "the free port pairs of rtp.ports rest {PORT_REST:?} after their last call: widen it"
+                )
+            }
+            Refusal::PortsHeld => {
+                f.write_str("other processes hold ports of rtp.ports: give it another range")
+            }
             Refusal::BadOffer(why) => why.fmt(f),
             Refusal::NothingToStore => f.write_str("the offer has no audio that can be stored"),
             Refusal::Keys(why) => write!(f, "no data key: {why}"),
+            Refusal::KeysSlow => write!(f, "the key provider did not answer within {KEY_WAIT_MAX:?}"),
             Refusal::Shard(link::Refusal::Ports(why)) => write!(f, "no RTP ports: {why}"),
+            Refusal::Shard(link::Refusal::PortsRest) => {
+                f.write_str("every free port pair of the shard rests from its last call")
+            }
             Refusal::Shard(link::Refusal::Full) => f.write_str("the shard is full"),
             Refusal::Shard(link::Refusal::File(why)) => write!(f, "the recording can't be created: {why}"),
             Refusal::Shard(link::Refusal::Closed) => f.write_str("it was closed before it was open"),
-            Refusal::Slow => write!(f, "the shard or the key provider took more than {OPEN_WAIT_MAX:?}"),
+            Refusal::Slow => write!(f, "the shard took more than {OPEN_WAIT_MAX:?}"),
             Refusal::Shutdown => f.write_str("the recorder shuts down"),
         }
     }

@@ -125,6 +125,10 @@ impl KeyProvider for LocalKeys {
         PROVIDER
     }
 
+    fn may_block(&self) -> bool {
+        false
+    }
+
     fn wrap(&self, key: &DataKey, context: KeyContext<'_>, now: Wall) -> Result<WrappedKey, KeyError> {
         let mut nonce = [0; NONCE_LEN];
         OsEntropy.fill(&mut nonce);

@@ -47,6 +47,11 @@ pub trait KeyProvider: Send + Sync {
     /// Its name in block 0: `local`.
     fn name(&self) -> &str;
 
+    /// Whether an answer may take long, or never come, as over a network. One that answers from memory is asked where it is needed.
+    fn may_block(&self) -> bool {
+        true
+    }
+
     /// Wraps `key` for block 0; `now` becomes its date of creation.
     fn wrap(&self, key: &DataKey, context: KeyContext<'_>, now: Wall) -> Result<WrappedKey, KeyError>;
 

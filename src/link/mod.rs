@@ -122,8 +122,10 @@ pub enum PauseHow {
 /// Why a shard did not take a call, or tracks added to one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// No free port pair could be bound.
+    /// Other processes hold the port pairs that were tried.
     Ports(String),
+    /// No port pair is free that has rested long enough.
+    PortsRest,
     /// No call slot, socket slot or block is free.
     Full,
     /// The file could not be made or given room.

@@ -158,6 +158,7 @@
 //! | `tapehead_sip_connections` | gauge | SIP connections over TCP and TLS. |
 //! | `tapehead_sip_events_total` | counter | What SIP counts, by what it was. |
 //! | `tapehead_sip_socket_events_total` | counter | What the SIP sockets count, by what it was. |
+//! | `tapehead_metadata_cuts_total` | counter | Limits that bodies and metadata have met, by which; what was beyond is only in the raw revision. |
 //! | `tapehead_packets_received_total` | counter | Datagrams received on media ports. |
 //! | `tapehead_packets_total` | counter | The same by what became of them; the sum is that of all received. |
 //! | `tapehead_packets_lost_total` | counter | Sequence numbers that never came. |

@@ -86,13 +86,12 @@ impl ControlLoop {
     /// Refusals come in masses: one line for each reason and second.
     fn log_refusals(&mut self) {
         self.count_turned_away();
-        let counts: Vec<_> = self.control.refusals().collect();
-        for (reason, count) in &counts {
-            let before = self.door.logged.iter().find(|(known, _)| known == reason).map_or(0, |(_, n)| *n);
-            if *count > before {
-                tracing::warn!(reason, calls = count - before, "calls refused");
+        for (reason, count, why) in self.control.refusals_in_words() {
+            let before = self.door.logged.iter().find(|(known, _)| *known == reason).map_or(0, |(_, n)| *n);
+            if count > before {
+                tracing::warn!(reason, calls = count - before, "calls refused: {why}");
             }
         }
-        self.door.logged = counts;
+        self.door.logged = self.control.refusals().collect();
     }
 }

@@ -12,6 +12,7 @@
 mod door;
 mod ending;
 mod gate;
+mod keyring;
 mod nat;
 mod pool;
 mod run;
@@ -153,6 +154,7 @@ impl Recorder {
         let bell = Arc::new(tokio::sync::Notify::new());
         let shards = shards::start(&plan, &cores, &bell)?;
         let ring = shards.ring;
+        let keys = keyring::Wrapping::start(keys, &bell)?;
         let pool = pool::Pool::start(&plan.recordings, finished)?;
         let (stop, stopped) = watch::channel(0);
         let (end, ended) = watch::channel(false);

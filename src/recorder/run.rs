@@ -7,6 +7,7 @@ use std::sync::{Arc, mpsc};
 use tokio::sync::{Notify, watch};
 
 use super::door::{Door, Watch};
+use super::keyring::Wrapping;
 use super::nat::{self, Nat};
 use super::pool::Pool;
 use super::shards::Shards;
@@ -15,7 +16,6 @@ use super::stage::Stage;
 use crate::base::Mono;
 use crate::config::{External, PeerPlan, Plan};
 use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity};
-use crate::keys::{KeyContext, KeyProvider};
 use crate::limits::{SIP_TURNS_PER_YIELD, TENANT};
 use crate::link::{Command, Event as ShardEvent};
 use crate::sip::{self, Endpoint, Gate, Transport};
@@ -28,7 +28,7 @@ type Bound = Vec<(Transport, SocketAddr)>;
 /// What the thread is given.
 pub(super) struct Start {
     pub plan: Plan,
-    pub keys: Arc<dyn KeyProvider>,
+    pub keys: Wrapping,
     pub tls: Option<Arc<Tls>>,
     pub nat: Option<Nat>,
     pub shards: Shards,
@@ -228,6 +228,10 @@ impl ControlLoop {
                 quiet = false;
                 self.shard_event(shard, event, now);
             }
+            while let Some((call, wrapped)) = self.start.keys.answer() {
+                quiet = false;
+                self.control.wrapped(call, wrapped, now);
+            }
             self.control.tick(now);
             while let Some(action) = self.control.poll() {
                 quiet = false;
@@ -261,11 +265,9 @@ impl ControlLoop {
                 }
             }
             Action::Command { shard, command } => self.start.shards.send(shard, command),
-            // The local provider needs no more than a microsecond; one that waits for a network will need its own thread.
             Action::Wrap { call, recording, key } => {
-                let context = KeyContext { recording, tenant: TENANT };
-                let wrapped = self.start.keys.wrap(&key, context, now.wall).map_err(|why| why.to_string());
-                self.control.wrapped(call, wrapped, now);
+                let wrapped = self.start.keys.ask(call, recording, key, now);
+                wrapped.into_iter().for_each(|wrapped| self.control.wrapped(call, wrapped, now));
             }
             Action::Job(job) => self.start.pool.submit(job),
             Action::Log(log) => say(&log),

@@ -1,5 +1,6 @@
 //! The running recorder as an administrator sees and moves it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::run::{ControlLoop, now};
@@ -72,16 +73,18 @@ impl Subject for ControlLoop {
                 connections: self.transports.connections(),
                 call_timers: self.control.timers(),
             },
+            sip_events: happened(self.endpoint.counters().each()),
             sockets: self
                 .transports
                 .counters()
-                .named()
+                .each()
                 .chain([("external_address_changes", self.relocations)])
                 .collect(),
             shards: self.shard_status(),
             jobs: self.start.pool.pending(),
             disk_free: self.watch.disk_free,
             refusals: self.control.refusals().collect(),
+            cuts: happened(self.control.cuts().each()),
         }
     }
 
@@ -125,6 +128,7 @@ impl Subject for ControlLoop {
             control_busy_ppm: self.watch.busy_ppm,
             sip: self.endpoint.counters(),
             net: self.transports.counters(),
+            cuts: self.control.cuts(),
             shards: self.control.stats().cloned().collect(),
         }
     }
@@ -155,6 +159,10 @@ impl Subject for ControlLoop {
             ControlLoop::stop(self);
         }
     }
+}
+
+fn happened(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<&'static str, u64> {
+    counts.filter(|(_, count)| *count > 0).collect()
 }
 
 fn dialog_status(row: DialogRow) -> DialogStatus {

@@ -185,3 +185,74 @@ fn a_key_provider_that_fails_means_503_at_once_and_is_not_asked_again_for_a_mome
     recorder.stopper().stop();
     recorder.join().unwrap();
 }
+
+/// A provider that never answers.
+struct Mute;
+
+impl KeyProvider for Mute {
+    fn name(&self) -> &str {
+        "mute"
+    }
+
+    fn wrap(
+        &self,
+        _: &crate::seal::DataKey,
+        _: crate::keys::KeyContext<'_>,
+        _: crate::base::Wall,
+    ) -> Result<crate::seal::WrappedKey, crate::keys::KeyError> {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn unwrap(
+        &self,
+        _: &crate::seal::WrappedKey,
+        _: crate::keys::KeyContext<'_>,
+    ) -> Result<crate::seal::DataKey, crate::keys::KeyError> {
+        Err(crate::keys::KeyError::Unavailable("mute".to_owned()))
+    }
+}
+
+/// How long the recorder takes to answer OPTIONS.
+fn options_take(to: SocketAddr) -> Duration {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let from = socket.local_addr().unwrap();
+    let asked = std::time::Instant::now();
+    let request = format!(
+        "OPTIONS sip:{to} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK{from}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
+         Call-ID: {from}\r\nCSeq: 1 OPTIONS\r\n\r\n"
+    );
+    socket.send_to(request.as_bytes(), to).unwrap();
+    let read = socket.recv(&mut [0; 2000]).unwrap();
+    assert!(read > 0);
+    asked.elapsed()
+}
+
+#[test]
+fn a_key_provider_that_never_answers_holds_up_nobody_and_its_calls_get_503_in_time() {
+    let wait = crate::limits::KEY_WAIT_MAX;
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::start_with(plan(folder.path(), "21240-21279"), Arc::new(Mute), None).unwrap();
+    let at = recorder.udp[0];
+    let calls: Vec<_> = (0..crate::limits::KEY_FAILURES_MAX)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let asked = std::time::Instant::now();
+                (Call::place(Transport::Udp, at, &parties()).err(), asked.elapsed())
+            })
+        })
+        .collect();
+    std::thread::sleep(wait / 4);
+    let took = options_take(at);
+    assert!(took < wait / 4, "OPTIONS took {took:?} while the provider hung");
+    for call in calls {
+        let (refused, took) = call.join().unwrap();
+        assert!(matches!(refused, Some(CallError::Refused(503))), "{refused:?}");
+        // calls_max of this recorder is less than all of them: one is refused at once.
+        assert!(took < 2 * wait, "{took:?}");
+    }
+    recorder.stopper().stop();
+    recorder.join().unwrap();
+}

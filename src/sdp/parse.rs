@@ -17,6 +17,18 @@ pub enum Malformed {
     MediaLine(usize),
 }
 
+impl Malformed {
+    /// The name of its counter.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Malformed::NotSdp => "sdp_none",
+            Malformed::Lines => "sdp_lines_max",
+            Malformed::Media => "sdp_media_max",
+            Malformed::MediaLine(_) => "sdp_media_line",
+        }
+    }
+}
+
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

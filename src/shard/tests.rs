@@ -351,7 +351,7 @@ fn a_call_beyond_the_ports_is_refused_and_leaves_nothing() {
     let refused = world
         .events
         .iter()
-        .any(|event| matches!(event, Event::Refused { call: CallId(2), reason: Refusal::Ports(_) }));
+        .any(|event| matches!(event, Event::Refused { call: CallId(2), reason: Refusal::PortsRest }));
     assert!(refused, "{:?}", world.events);
     world.close();
 }

@@ -165,6 +165,7 @@ impl Endpoint {
 
     /// 400 and its like, without state: there is too little to trust for any (RFC 3261 section 8.2.7).
     fn on_malformed(&mut self, from: Peer, malformed: &Malformed) {
+        *self.counters.malformed(malformed.why) += 1;
         let Some(reply) = malformed.request().and_then(|head| Reply::new(head, from.remote)) else {
             self.counters.malformed_dropped += 1;
             return;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::malformed::Why;
 use super::message::Message;
 use super::peer::Peer;
 
@@ -238,6 +239,28 @@ impl Config {
     }
 }
 
+impl Counters {
+    /// The counter of malformed messages of this kind.
+    pub(super) fn malformed(&mut self, why: Why) -> &mut u64 {
+        match why {
+            Why::StartLine => &mut self.malformed_start_line,
+            Why::RequestLine => &mut self.malformed_request_line,
+            Why::Version => &mut self.malformed_version,
+            Why::StatusCode => &mut self.malformed_status_code,
+            Why::HeaderLine => &mut self.malformed_header_line,
+            Why::TooManyHeaders => &mut self.headers_too_many,
+            Why::HeadersTooLong => &mut self.headers_too_long,
+            Why::BodyTooLong => &mut self.body_too_long,
+            Why::Missing(_) => &mut self.header_missing,
+            Why::Repeated(_) => &mut self.header_repeated,
+            Why::Invalid(_) => &mut self.header_invalid,
+            Why::MethodMismatch => &mut self.cseq_mismatch,
+            Why::Truncated => &mut self.body_truncated,
+            Why::LengthUnknown => &mut self.length_unknown,
+        }
+    }
+}
+
 /// What is answered 503 with this Retry-After, before any dialog is made of it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Shut {
@@ -254,6 +277,34 @@ crate::counters! {
         pub malformed_answered: u64,
         /// Malformed messages dropped: not answerable.
         pub malformed_dropped: u64,
+        /// Of both: neither a request nor a response.
+        pub malformed_start_line: u64,
+        /// Of both: a malformed request line.
+        pub malformed_request_line: u64,
+        /// Of both: another version of SIP (505).
+        pub malformed_version: u64,
+        /// Of both: a status code out of range.
+        pub malformed_status_code: u64,
+        /// Of both: a header line without a name and a colon.
+        pub malformed_header_line: u64,
+        /// Of both: too many header lines (513).
+        pub headers_too_many: u64,
+        /// Of both: a header block too long (513).
+        pub headers_too_long: u64,
+        /// Of both: a body too long (413).
+        pub body_too_long: u64,
+        /// Of both: a header that has to be there is not.
+        pub header_missing: u64,
+        /// Of both: a header that may be there once is there more often.
+        pub header_repeated: u64,
+        /// Of both: a header's value can't be read.
+        pub header_invalid: u64,
+        /// Of both: CSeq names another method than the request line.
+        pub cseq_mismatch: u64,
+        /// Of both: a datagram shorter than its Content-Length.
+        pub body_truncated: u64,
+        /// Of both: on a stream a body of unknown length.
+        pub length_unknown: u64,
         /// Retransmitted requests absorbed.
         pub retransmissions: u64,
         /// INVITEs answered 503 because the owner had shut the door.
@@ -272,8 +323,10 @@ crate::counters! {
         pub rate_refused: u64,
         /// Requests dropped because their peer sent far too many of them.
         pub rate_dropped: u64,
-        /// Requests answered 401 for want of credentials, or because their nonce had grown old.
+        /// Requests answered 401 for want of credentials.
         pub challenged: u64,
+        /// Requests answered 401 because their nonce was used before, too old or none of ours, though the password was right.
+        pub nonce_stale: u64,
         /// Requests answered 401 because their credentials were wrong.
         pub credentials_wrong: u64,
         /// Requests of ours sent again with credentials.
@@ -282,8 +335,20 @@ crate::counters! {
         pub merged: u64,
         /// ACKs and responses that belong to nothing.
         pub stray: u64,
-        /// Requests refused by method, URI, option tag, sequence or dialog.
-        pub refused: u64,
+        /// Requests answered 416: their URI is neither sip, sips nor tel.
+        pub uri_scheme_refused: u64,
+        /// Requests answered 420: they require what is not known here.
+        pub option_refused: u64,
+        /// Requests answered 405: their method is known and not served.
+        pub method_refused: u64,
+        /// Requests answered 501: their method is not known.
+        pub method_unknown: u64,
+        /// Requests answered 481: their dialog, or what they cancel or acknowledge, is not there (any more).
+        pub no_dialog: u64,
+        /// Requests answered 500: their CSeq is lower than that of one before.
+        pub out_of_order: u64,
+        /// Re-INVITEs answered 500: an earlier one is not answered.
+        pub out_of_turn: u64,
         /// OPTIONS answered.
         pub options: u64,
         /// Refreshes of sessions sent.

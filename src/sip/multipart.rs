@@ -40,12 +40,15 @@ pub enum Error {
     NoDelimiter,
     /// More than [`MULTIPART_PARTS_MAX`] parts.
     TooManyParts,
+    /// Multipart in multipart, deeper than the caller follows.
+    TooDeep,
 }
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Error::NoDelimiter => f.write_str("no line of the multipart body is its delimiter"),
+            Error::TooDeep => f.write_str("multipart bodies are nested too deep"),
             Error::TooManyParts => write!(f, "the multipart body has more than {MULTIPART_PARTS_MAX} parts"),
         }
     }

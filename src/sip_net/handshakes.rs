@@ -2,12 +2,44 @@
 //! nobody out who is quicker than the table fills.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
+use tokio_rustls::rustls::Error;
 
 use super::Counted;
+use super::budget::Count;
 use crate::limits::TLS_HANDSHAKES_MAX;
+
+/// Why handshakes failed, of both directions.
+#[derive(Default)]
+pub(super) struct Failures {
+    pub(super) slow: Count,
+    pub(super) left: Count,
+    pub(super) certificate: Count,
+    pub(super) alert: Count,
+    pub(super) incompatible: Count,
+    pub(super) malformed: Count,
+}
+
+impl Failures {
+    /// Takes what came of a handshake that may have taken too long.
+    pub(super) fn judge<S>(&self, done: Result<io::Result<S>, Elapsed>) -> io::Result<S> {
+        let Ok(done) = done else {
+            self.slow.up();
+            return Err(io::ErrorKind::TimedOut.into());
+        };
+        done.inspect_err(|why| match why.get_ref().and_then(|why| why.downcast_ref::<Error>()) {
+            Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented) => self.certificate.up(),
+            Some(Error::AlertReceived(_)) => self.alert.up(),
+            Some(Error::PeerIncompatible(_)) => self.incompatible.up(),
+            Some(_) => self.malformed.up(),
+            None => self.left.up(),
+        })
+    }
+}
 
 /// All of them.
 #[derive(Clone, Default)]

@@ -85,9 +85,11 @@ struct Shared {
 #[derive(Default)]
 struct Counted {
     bodies_refused: Count,
+    not_accepted: Count,
+    unfinished: Count,
     out_of_memory: Count,
-    handshakes_failed: Count,
     handshakes_displaced: Count,
+    handshakes: handshakes::Failures,
     undeliverable: Count,
     handshake_said: Said,
     undeliverable_said: Said,
@@ -122,37 +124,34 @@ crate::counters! {
     pub struct Counters {
         /// Datagrams that the kernel did not take.
         pub datagrams_dropped: u64,
+        /// Connections that could not be accepted, for want of descriptors or memory.
+        pub connections_not_accepted: u64,
         /// Connections closed to make room for a newer one.
-        pub evicted: u64,
+        pub connections_evicted: u64,
         /// Connections closed because their peer did not read.
-        pub stalled: u64,
+        pub connections_stalled: u64,
+        /// Connections closed because a message begun on them was not complete in time.
+        pub connections_unfinished: u64,
         /// Connections that could not be made for a message of ours.
-        pub undeliverable: u64,
+        pub connections_not_made: u64,
+        /// Connections closed because all of them together held too much.
+        pub connections_out_of_memory: u64,
         /// Messages answered 413: their body was too long.
         pub bodies_refused: u64,
-        /// Connections closed because all of them together held too much.
-        pub out_of_memory: u64,
-        /// TLS handshakes that failed or took too long.
-        pub handshakes_failed: u64,
+        /// TLS handshakes that took too long.
+        pub tls_handshakes_slow: u64,
+        /// TLS handshakes that their peer left: the connection was closed or reset.
+        pub tls_handshakes_left: u64,
         /// TLS handshakes ended to make room for a newer one.
-        pub handshakes_displaced: u64,
-    }
-}
-
-impl Counters {
-    /// Each under its name.
-    pub fn named(self) -> impl Iterator<Item = (&'static str, u64)> {
-        [
-            ("datagrams_dropped", self.datagrams_dropped),
-            ("connections_evicted", self.evicted),
-            ("connections_stalled", self.stalled),
-            ("connections_out_of_memory", self.out_of_memory),
-            ("connections_not_made", self.undeliverable),
-            ("bodies_refused", self.bodies_refused),
-            ("tls_handshakes_failed", self.handshakes_failed),
-            ("tls_handshakes_displaced", self.handshakes_displaced),
-        ]
-        .into_iter()
+        pub tls_handshakes_displaced: u64,
+        /// TLS handshakes in which the peer's certificate was missing, expired, of another name or of nobody we trust.
+        pub tls_certificates_refused: u64,
+        /// TLS handshakes that the peer ended with an alert: it refuses our certificate, for one.
+        pub tls_refused_by_peer: u64,
+        /// TLS handshakes without a version, cipher or extension that both know.
+        pub tls_incompatible: u64,
+        /// TLS handshakes of what is no TLS, or breaks its rules.
+        pub tls_malformed: u64,
     }
 }
 
@@ -270,12 +269,20 @@ impl Transports {
     /// What has been counted.
     pub fn counters(&self) -> Counters {
         let counted = &self.shared.counted;
+        let handshakes = &counted.handshakes;
         Counters {
-            undeliverable: counted.undeliverable.now(),
+            connections_not_accepted: counted.not_accepted.now(),
+            connections_unfinished: counted.unfinished.now(),
+            connections_not_made: counted.undeliverable.now(),
+            connections_out_of_memory: counted.out_of_memory.now(),
             bodies_refused: counted.bodies_refused.now(),
-            out_of_memory: counted.out_of_memory.now(),
-            handshakes_failed: counted.handshakes_failed.now(),
-            handshakes_displaced: counted.handshakes_displaced.now(),
+            tls_handshakes_slow: handshakes.slow.now(),
+            tls_handshakes_left: handshakes.left.now(),
+            tls_handshakes_displaced: counted.handshakes_displaced.now(),
+            tls_certificates_refused: handshakes.certificate.now(),
+            tls_refused_by_peer: handshakes.alert.now(),
+            tls_incompatible: handshakes.incompatible.now(),
+            tls_malformed: handshakes.malformed.now(),
             ..self.counters
         }
     }
@@ -294,7 +301,9 @@ impl Transports {
                     self.connections.touch(inbound.peer.link);
                     return *inbound;
                 }
-                Some(Arrival::Opened(accepted)) => self.counters.evicted += self.connections.add(accepted),
+                Some(Arrival::Opened(accepted)) => {
+                    self.counters.connections_evicted += self.connections.add(accepted)
+                }
                 Some(Arrival::Closed(link)) => self.connections.remove(link),
                 None => std::future::pending().await,
             }
@@ -320,7 +329,7 @@ impl Transports {
         let link =
             self.connections.find(to, [to.remote, address]).unwrap_or_else(|| self.connect(to, address));
         if !self.connections.send(link, bytes, &self.shared.budget) {
-            self.counters.stalled += 1;
+            self.counters.connections_stalled += 1;
         }
     }
 
@@ -328,7 +337,7 @@ impl Transports {
     fn connect(&mut self, to: Peer, address: SocketAddr) -> u64 {
         let peer = Peer { link: self.new_link(), remote: address, ..to };
         let (opened, inner) = stream::halves(peer);
-        self.counters.evicted += self.connections.add(opened);
+        self.counters.connections_evicted += self.connections.add(opened);
         match self.tls.as_ref().filter(|_| to.transport == Transport::Tls) {
             Some((tls, offload)) => {
                 offload.spawn(tcp::connect(peer, Some(tls.clone()), inner, self.shared.clone()));

@@ -92,7 +92,13 @@ impl Reader<'_> {
             let more = stream.read(&mut buffer);
             let length = match patience.as_mut() {
                 None => more.await,
-                Some(patience) => tokio::select! { length = more => length, () = patience => Ok(0) },
+                Some(patience) => tokio::select! {
+                    length = more => length,
+                    () = patience => {
+                        self.shared.counted.unfinished.up();
+                        return;
+                    }
+                },
             };
             let Ok(length @ 1..) = length else { return };
             framer.push(&buffer[..length]);

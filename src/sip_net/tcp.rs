@@ -59,6 +59,7 @@ pub(super) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared
     let mut link = door.first_link;
     loop {
         let Ok((stream, remote)) = listener.accept().await else {
+            shared.counted.not_accepted.up();
             sleep(ACCEPT_RETRY).await;
             continue;
         };
@@ -114,16 +115,11 @@ async fn serve_tls(
         done = handshake => done,
         () = slot.given_away() => return,
     };
-    let stream = match done {
-        Ok(Ok(stream)) => stream,
-        failed => {
-            shared.counted.handshakes_failed.up();
+    let stream = match shared.counted.handshakes.judge(done) {
+        Ok(stream) => stream,
+        Err(why) => {
             if shared.counted.handshake_said.may_be_again() {
-                let why = failed.map_or_else(
-                    |late| late.to_string(),
-                    |failed| failed.err().map_or_else(String::new, |e| e.to_string()),
-                );
-                tracing::info!(peer = %peer.remote, why, "TLS handshake failed");
+                tracing::info!(peer = %peer.remote, %why, "TLS handshake failed");
             }
             return;
         }
@@ -158,7 +154,8 @@ async fn connected(peer: Peer, tls: Option<Arc<Tls>>, inner: Inner, shared: &Sha
         Some(tls) => {
             let connector = tls.connector().ok_or_else(|| io::Error::other("tls.server_ca is not set"))?;
             let name = peer.remote.ip().into();
-            let stream = timeout(TLS_HANDSHAKE_MAX, connector.connect(name, stream)).await??;
+            let done = timeout(TLS_HANDSHAKE_MAX, connector.connect(name, stream)).await;
+            let stream = shared.counted.handshakes.judge(done)?;
             let (reading, writing) = tokio::io::split(stream);
             run(reading, writing, peer, inner, shared).await;
         }

@@ -210,7 +210,7 @@ fn the_connection_idle_longest_makes_room() {
         let mut third = TcpStream::connect(address).await.unwrap();
         third.write_all(&options("c", b"")).await.unwrap();
         assert_eq!(call_id(&mut transports).await, "c");
-        assert_eq!((transports.connections(), transports.counters().evicted), (2, 1));
+        assert_eq!((transports.connections(), transports.counters().connections_evicted), (2, 1));
         assert_eq!(peers[1].read(&mut [0; 1]).await.unwrap(), 0, "b was idle longest");
         peers[0].write_all(&options("a3", b"")).await.unwrap();
         assert_eq!(call_id(&mut transports).await, "a3");
@@ -229,7 +229,7 @@ fn a_burst_of_answers_to_one_peer_does_not_cost_it_its_connection() {
         (0..500).for_each(|_| transports.send(from, None, answer.clone()));
         let mut all = vec![0; 500 * answer.len()];
         peer.read_exact(&mut all).await.unwrap();
-        assert_eq!((transports.counters().stalled, transports.connections()), (0, 1));
+        assert_eq!((transports.counters().connections_stalled, transports.connections()), (0, 1));
     });
 }
 
@@ -244,13 +244,13 @@ fn a_peer_that_does_not_read_loses_its_connection_and_holds_up_nobody() {
         let bytes: Arc<[u8]> = vec![0; 1 << 20].into();
         // More than the kernel's buffers and our queue hold together.
         for _ in 0..SIP_WRITES_MAX + 32 {
-            if transports.counters().stalled > 0 {
+            if transports.counters().connections_stalled > 0 {
                 break;
             }
             transports.send(peer, Some(address), bytes.clone());
             tokio::task::yield_now().await;
         }
-        assert_eq!((transports.counters().stalled, transports.connections()), (1, 0));
+        assert_eq!((transports.counters().connections_stalled, transports.connections()), (1, 0));
         let mut other = TcpStream::connect(address).await.unwrap();
         other.write_all(&options("other", b"")).await.unwrap();
         assert_eq!(call_id(&mut transports).await, "other");
@@ -337,7 +337,7 @@ fn all_streams_together_hold_no_more_than_they_may_and_ordinary_messages_still_p
         let mut small = TcpStream::connect(address).await.unwrap();
         small.write_all(&options("small", &[b'x'; 8000])).await.unwrap();
         assert_eq!(call_id(&mut transports).await, "small");
-        while transports.counters().out_of_memory < 7 {
+        while transports.counters().connections_out_of_memory < 7 {
             let _ = timeout(Duration::from_millis(20), transports.receive()).await;
         }
         let held = transports.shared.budget.held();
@@ -364,7 +364,7 @@ fn connections_that_never_carried_a_message_make_room_first() {
             silent.push(TcpStream::connect(address).await.unwrap());
             let _ = timeout(Duration::from_millis(50), transports.receive()).await;
         }
-        assert_eq!((transports.connections(), transports.counters().evicted), (2, 4));
+        assert_eq!((transports.connections(), transports.counters().connections_evicted), (2, 4));
         used.write_all(&options("again", b"")).await.unwrap();
         assert_eq!(call_id(&mut transports).await, "again");
     });
@@ -408,7 +408,7 @@ fn without_tls_nothing_meant_for_tls_goes_out_in_the_clear() {
         let listener = TcpListener::bind(loopback()).await.unwrap();
         let to = transports.towards(Transport::Tls, listener.local_addr().unwrap()).unwrap();
         transports.send(to, None, options("secret", b"").into());
-        assert_eq!((transports.counters().undeliverable, transports.connections()), (1, 0));
+        assert_eq!((transports.counters().connections_not_made, transports.connections()), (1, 0));
         assert!(timeout(Duration::from_millis(100), listener.accept()).await.is_err());
     });
 }

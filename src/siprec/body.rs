@@ -13,6 +13,8 @@ pub struct Bodies<'a> {
     pub sdp: Option<&'a [u8]>,
     /// The first metadata document. Says nothing about whether it can be read.
     pub metadata: Option<&'a [u8]>,
+    /// Why a multipart body could not be taken apart, if there was one.
+    pub unreadable: Option<multipart::Error>,
 }
 
 impl<'a> Bodies<'a> {
@@ -25,14 +27,18 @@ impl<'a> Bodies<'a> {
 
     fn look(&mut self, content_type: &str, disposition: &str, body: &'a [u8], depth: usize) {
         let media_type = multipart::media_type(content_type);
-        if media_type.starts_with("multipart/") && depth < NESTING_MAX {
-            // A part nobody knows, wanted or not, is passed over (`handling=required` on it is no reason to lose the call).
-            if let Ok(parts) = multipart::split(content_type, body) {
-                for part in &parts {
-                    let content_type = part.header("Content-Type").unwrap_or("");
-                    self.look(content_type, &part.disposition(), part.body, depth + 1);
+        if media_type.starts_with("multipart/") {
+            let deep = Err(multipart::Error::TooDeep);
+            match if depth < NESTING_MAX { multipart::split(content_type, body) } else { deep } {
+                // A part nobody knows, wanted or not, is passed over (`handling=required` on it is no reason to lose the call).
+                Ok(parts) => {
+                    for part in &parts {
+                        let content_type = part.header("Content-Type").unwrap_or("");
+                        self.look(content_type, &part.disposition(), part.body, depth + 1);
+                    }
+                    return;
                 }
-                return;
+                Err(why) => self.unreadable = self.unreadable.or(Some(why)),
             }
         }
         match kind(&media_type, disposition, body) {
@@ -109,6 +115,22 @@ mod tests {
         assert_eq!(Bodies::of(Some("application/rs-metadata+xml"), b"").metadata, Some(&b""[..]));
         let (inner_type, inner) = Writer::new("in").part("application/sdp", &[], SDP).finish();
         assert_eq!(find(&[(&inner_type, &[], &inner), ("application/rs-metadata", &[], XML)]), (true, true));
-        assert_eq!(Bodies::of(Some("multipart/mixed"), SDP).sdp, Some(SDP), "a slip of the pen");
+        let slip = Bodies::of(Some("multipart/mixed"), SDP);
+        assert_eq!((slip.sdp, slip.unreadable), (Some(SDP), Some(multipart::Error::NoDelimiter)));
+    }
+
+    #[test]
+    fn a_body_of_too_many_parts_or_levels_says_so() {
+        let many =
+            (0..=crate::limits::MULTIPART_PARTS_MAX).fold(Writer::new("b"), |w, _| w.part("a/b", &[], "x"));
+        let (content_type, body) = many.finish();
+        let found = Bodies::of(Some(&content_type), &body);
+        assert_eq!(found.unreadable, Some(multipart::Error::TooManyParts));
+        let mut inner = ("application/sdp".to_owned(), SDP.to_vec());
+        for level in 0..=NESTING_MAX {
+            inner = Writer::new(&format!("b{level}")).part(&inner.0, &[], inner.1).finish();
+        }
+        let found = Bodies::of(Some(&inner.0), &inner.1);
+        assert_eq!((found.sdp, found.unreadable), (None, Some(multipart::Error::TooDeep)));
     }
 }

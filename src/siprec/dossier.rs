@@ -1,6 +1,7 @@
 //! Everything that the messages of one recording session tell of the recorded calls: what a manifest holds of it comes from here.
 
 use super::correlation::{self, Correlation};
+use super::cuts::Cuts;
 use super::extension::{Extension, Known};
 use super::headers::{self, Named};
 use super::metadata::{Flag, Metadata};
@@ -20,6 +21,7 @@ pub struct Dossier {
     signs: Vec<VendorSign>,
     named: Vec<Named>,
     correlations: Vec<Correlation>,
+    cuts: Cuts,
 }
 
 impl Dossier {
@@ -48,14 +50,24 @@ impl Dossier {
     fn take(&mut self, at: &str, metadata: &Metadata, last: bool) -> Vec<Flag> {
         for extension in &metadata.extensions {
             let bytes = extension.bytes();
-            let room =
-                self.extensions.len() < EXTENSIONS_MAX && self.extension_bytes + bytes <= EXTENSION_BYTES_MAX;
-            if room && !self.extensions.contains(extension) {
-                self.extension_bytes += bytes;
-                self.extensions.push(extension.clone());
+            if self.extensions.contains(extension) {
+                continue;
             }
+            if self.extensions.len() == EXTENSIONS_MAX || self.extension_bytes + bytes > EXTENSION_BYTES_MAX {
+                self.cuts.extensions += 1;
+                continue;
+            }
+            self.extension_bytes += bytes;
+            self.extensions.push(extension.clone());
         }
         self.history.apply(metadata, at, last)
+    }
+
+    /// Of what there was too much, since the last time.
+    pub fn take_cuts(&mut self) -> Cuts {
+        let mut cuts = std::mem::take(&mut self.cuts);
+        cuts.add(&self.history.take_cuts());
+        cuts
     }
 
     /// The model, state and history.

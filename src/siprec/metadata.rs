@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cuts::Cuts;
 use super::extension::Extension;
 use crate::base::Redacted;
 use crate::limits::METADATA_ENTRIES_MAX;
@@ -29,6 +30,8 @@ pub struct Metadata {
     pub extensions: Vec<Extension>,
     /// What was odd.
     pub flags: Vec<Flag>,
+    /// Of what there was too much.
+    pub cuts: Cuts,
 }
 
 /// RFC 7865 section 6.1.1.
@@ -216,6 +219,7 @@ impl Metadata {
     pub(super) fn room(&mut self) -> bool {
         let full = self.entries() >= METADATA_ENTRIES_MAX;
         self.flag(Flag::Cut, full);
+        self.cuts.entries = self.cuts.entries.max(u64::from(full));
         !full
     }
 

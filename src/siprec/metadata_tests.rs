@@ -1,6 +1,6 @@
 //! Documents as clients send them, damaged ones, and the round trip through our own writer.
 
-use super::super::write;
+use super::super::{Cuts, write};
 use super::*;
 use proptest::prelude::*;
 
@@ -211,6 +211,7 @@ proptest! {
             links: vec![StreamLink { participant: id, within: None, sends: vec![label.clone()], receives: vec![label], times }],
             extensions: Vec::new(),
             flags: Vec::new(),
+            cuts: Cuts::default(),
         };
         prop_assert_eq!(Metadata::read(write(&metadata).as_bytes()), metadata);
     }

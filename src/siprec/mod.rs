@@ -7,6 +7,7 @@
 mod aor;
 mod body;
 mod correlation;
+mod cuts;
 mod dossier;
 mod extension;
 mod headers;
@@ -24,6 +25,7 @@ mod xml;
 pub use aor::is_personal;
 pub use body::Bodies;
 pub use correlation::Correlation;
+pub use cuts::Cuts;
 pub use dossier::Dossier;
 pub use extension::{Extension, Known, KnownKind};
 pub use history::History;

@@ -34,7 +34,8 @@ impl Metadata {
         let document = xml::read(raw);
         let mut metadata = Metadata::default();
         metadata.flag(Flag::Malformed, document.malformed);
-        metadata.flag(Flag::Cut, document.cut);
+        metadata.flag(Flag::Cut, !document.cuts.is_none());
+        metadata.cuts = document.cuts;
         let Some(root) = document.root else {
             let blank = raw.iter().all(u8::is_ascii_whitespace);
             metadata.flags = vec![if blank { Flag::Missing } else { Flag::Malformed }];
@@ -170,6 +171,7 @@ impl Reader<'_> {
         let cut = full || known.len() > EXTENSIONS_MAX;
         known.truncate(EXTENSIONS_MAX);
         self.metadata.flag(Flag::Cut, cut);
+        self.metadata.cuts.extensions += u64::from(cut);
     }
 }
 

@@ -9,6 +9,7 @@ use std::rc::Rc;
 use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
+use super::cuts::Cuts;
 use crate::limits::*;
 
 /// An element.
@@ -35,8 +36,8 @@ pub(super) struct Document {
     pub root: Option<Element>,
     /// Not well-formed: what is here was read before the error.
     pub malformed: bool,
-    /// More elements, depth, attributes or text than the limits allow: the rest is left out.
-    pub cut: bool,
+    /// Of what there was more than the limits allow: the rest is left out.
+    pub cuts: Cuts,
 }
 
 impl Element {
@@ -73,7 +74,7 @@ pub(super) fn read(raw: &[u8]) -> Document {
     // OpenSIPS and others put names into the document without escaping them.
     config.allow_dangling_amp = true;
     let mut tree = Tree::default();
-    tree.document.cut = modelled.len() < raw.len();
+    tree.document.cuts.document_bytes = u64::from(modelled.len() < raw.len());
     // What follows the last element that counts is not even looked at.
     while tree.elements <= XML_ELEMENTS_MAX {
         match reader.read_event() {
@@ -90,7 +91,7 @@ pub(super) fn read(raw: &[u8]) -> Document {
             Ok(_) => {}
             Err(_) => {
                 // Where we cut it ourselves it may be as good as any.
-                tree.document.malformed = !tree.document.cut;
+                tree.document.malformed = tree.document.cuts.is_none();
                 break;
             }
         }
@@ -134,9 +135,11 @@ struct Tree {
 impl Tree {
     fn open(&mut self, start: &BytesStart<'_>) {
         self.elements += 1;
-        let full = self.open.len() >= XML_DEPTH_MAX || self.elements > XML_ELEMENTS_MAX;
-        if full || self.skipped > 0 {
-            self.document.cut = true;
+        let (deep, many) = (self.open.len() >= XML_DEPTH_MAX, self.elements > XML_ELEMENTS_MAX);
+        if deep || many || self.skipped > 0 {
+            // Once for a document, not once for each element.
+            let cuts = &mut self.document.cuts;
+            *if many { &mut cuts.xml_elements } else { &mut cuts.xml_depth } = 1;
             self.skipped += 1;
             return;
         }
@@ -152,7 +155,7 @@ impl Tree {
 
     fn declare(&mut self, prefix: &str, uri: &str) {
         if self.declared.len() == XML_NAMESPACES_MAX {
-            self.document.cut = true;
+            self.document.cuts.xml_namespaces += 1;
             return;
         }
         self.declared.push(Declared { depth: self.open.len(), prefix: prefix.to_owned(), uri: uri.into() });
@@ -163,7 +166,7 @@ impl Tree {
         // Without the check for repeated names, which costs the square of their number.
         for attribute in start.attributes().with_checks(false) {
             if read.len() == XML_ATTRIBUTES_MAX {
-                self.document.cut = true;
+                self.document.cuts.xml_attributes += 1;
                 break;
             }
             let Ok(attribute) = attribute else {
@@ -194,7 +197,7 @@ impl Tree {
         element.text.push_str(text);
         if element.text.len() > XML_VALUE_BYTES_MAX {
             element.text.truncate(element.text.floor_char_boundary(XML_VALUE_BYTES_MAX));
-            self.document.cut = true;
+            self.document.cuts.xml_values += 1;
         }
     }
 
@@ -232,7 +235,7 @@ impl Tree {
 
     /// Closes what an error left open.
     fn finish(mut self) -> Document {
-        self.document.malformed |= !self.open.is_empty() && !self.document.cut;
+        self.document.malformed |= !self.open.is_empty() && self.document.cuts.is_none();
         self.skipped = 0;
         while !self.open.is_empty() {
             self.close();
@@ -242,7 +245,7 @@ impl Tree {
 
     fn within<'a>(&mut self, value: &'a str) -> &'a str {
         let end = value.floor_char_boundary(XML_VALUE_BYTES_MAX);
-        self.document.cut |= end < value.len();
+        self.document.cuts.xml_values += u64::from(end < value.len());
         &value[..end]
     }
 }
@@ -258,7 +261,7 @@ mod tests {
         let root = read.root.unwrap();
         assert_eq!((root.name.as_str(), root.attribute(&["b"])), ("a", Some("1 < 2")));
         assert_eq!(root.text, "A & B C &who; <&>");
-        assert!(!read.malformed && !read.cut);
+        assert!(!read.malformed && read.cuts.is_none());
     }
 
     #[test]
@@ -291,17 +294,29 @@ mod tests {
         assert_eq!((root.text.as_str(), root.attribute(&["b"])), ("&y;", Some("&y;")));
 
         let deep = format!("{}{}<z/>", "<a>".repeat(100_000), "</a>".repeat(99_999));
-        assert!(read(deep.as_bytes()).cut);
-        let wide = read(format!("<a>{}</a>", "<b/>".repeat(XML_ELEMENTS_MAX + 5)).as_bytes());
-        assert!(wide.cut && wide.root.unwrap().children.len() < XML_ELEMENTS_MAX);
-        let long = read(format!("<a b='{0}'>{0}</a>", "é".repeat(60_000)).as_bytes());
-        assert!(long.cut && long.root.unwrap().text.len() <= XML_VALUE_BYTES_MAX);
+        let cuts = |text: &str| {
+            let cuts = read(text.as_bytes()).cuts.each().filter(|(_, count)| *count > 0);
+            cuts.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(cuts(&deep[..METADATA_DOCUMENT_BYTES_MAX / 64]), ["xml_depth"]);
+        let wide = format!("<a>{}</a>", "<b/>".repeat(XML_ELEMENTS_MAX + 5));
+        assert_eq!(cuts(&wide), ["xml_elements"]);
+        assert!(read(wide.as_bytes()).root.unwrap().children.len() < XML_ELEMENTS_MAX);
+        let long = format!("<a b='{0}'>{0}</a>", "é".repeat(60_000));
+        assert_eq!(cuts(&long), ["xml_values"]);
+        assert!(read(long.as_bytes()).root.unwrap().text.len() <= XML_VALUE_BYTES_MAX);
         let spaces: String = (0..500).map(|n| format!("<a xmlns:p{n}='u'>")).collect();
-        assert!(read(spaces.as_bytes()).cut);
-        let huge = read(format!("<a><b>1</b>{}</a>", "<c/> ".repeat(METADATA_DOCUMENT_BYTES_MAX)).as_bytes());
-        assert!(huge.cut && !huge.malformed && huge.root.unwrap().text_of("b") == Some("1"));
+        assert_eq!(cuts(&spaces), ["xml_depth"]);
+        let scoped: String = (0..500).map(|n| format!(" xmlns:p{n}='u'")).collect();
+        assert_eq!(cuts(&format!("<a{scoped}/>")), ["xml_namespaces"]);
+        let huge = format!("<a><b>1</b>{}</a>", "<c/> ".repeat(METADATA_DOCUMENT_BYTES_MAX));
+        assert_eq!(cuts(&huge), ["document_bytes", "xml_elements", "xml_values"]);
+        let huge = read(huge.as_bytes());
+        assert!(!huge.malformed && huge.root.unwrap().text_of("b") == Some("1"));
         let many: String = (0..20_000).map(|n| format!(" a{n}='1'")).collect();
-        assert_eq!(read(format!("<a{many}/>").as_bytes()).root.unwrap().attributes.len(), XML_ATTRIBUTES_MAX);
+        let many = format!("<a{many}/>");
+        assert_eq!(cuts(&many), ["xml_attributes"]);
+        assert_eq!(read(many.as_bytes()).root.unwrap().attributes.len(), XML_ATTRIBUTES_MAX);
     }
 
     proptest! {

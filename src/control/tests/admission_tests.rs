@@ -197,9 +197,89 @@ fn every_refusal_for_want_of_capacity_is_a_503_that_says_when_to_try_again() {
         Refusal::DiskLow,
         Refusal::Backlog,
         Refusal::NoShard,
+        Refusal::ShardCalls,
+        Refusal::PortsUsed,
+        Refusal::PortsRest,
+        Refusal::PortsHeld,
+        Refusal::KeysSlow,
+        Refusal::Shard(link::Refusal::Ports("EADDRINUSE".to_owned())),
     ] {
         let answer = refusal.answer();
         assert!(refusal.is_for_capacity() && answer.code == 503, "{refusal}");
         assert!(answer.headers.iter().any(|(name, _)| name == "Retry-After"), "{refusal}");
     }
+}
+
+/// An INVITE whose key is not wrapped: its request, and whether a key was asked for.
+fn invite_without_a_key(world: &mut World, dialog: u64) -> (u64, Option<CallId>) {
+    let message = Box::new(message("INVITE", OFFER, None));
+    let (request, now) = (world.request(), world.now());
+    let from = Peer {
+        transport: Transport::Udp,
+        listener: 0,
+        link: 0,
+        local: "192.0.2.5:5060".parse().unwrap(),
+        remote: "10.0.0.1:5060".parse().unwrap(),
+    };
+    world.control.sip(SipEvent::Invite { dialog: DialogId(dialog), request, message, from }, now);
+    let mut asked = None;
+    while let Some(action) = world.control.poll() {
+        match action {
+            Action::Wrap { call, .. } => asked = Some(call),
+            Action::Answer { request, answer } => world.answers.push((request.0, answer.code, String::new())),
+            _ => {}
+        }
+    }
+    (request.0, asked)
+}
+
+#[test]
+fn a_key_provider_that_never_answers_costs_a_503_after_its_time_and_then_one_call_at_a_time() {
+    let wait = crate::limits::KEY_WAIT_MAX.as_millis() as u64;
+    let pause = crate::limits::KEY_PAUSE.as_millis() as u64;
+    let mut world = World::new();
+    let waiting: Vec<_> = (1..=3).map(|dialog| invite_without_a_key(&mut world, dialog)).collect();
+    world.pass(wait - 1);
+    assert!(world.answers.is_empty());
+    world.pass(1);
+    for (request, _) in &waiting {
+        assert_eq!(world.answered(*request), Some(503));
+    }
+    assert_eq!((counted(&world, "keys_slow"), world.control.calls()), (3, 0));
+    // What comes now is for nobody, and says nothing of the provider.
+    let now = world.now();
+    world.control.wrapped(waiting[0].1.expect("a question"), Err("late".to_owned()), now);
+    assert_eq!(counted(&world, "keys"), 0);
+    let (refused, asked) = invite_without_a_key(&mut world, 4);
+    assert_eq!((world.answered(refused), asked, counted(&world, "keys_down")), (Some(503), None, 1));
+    world.pass(pause);
+    let asked: Vec<bool> =
+        (5..=7).map(|dialog| invite_without_a_key(&mut world, dialog).1.is_some()).collect();
+    assert_eq!(asked, [true, false, false], "one finds out");
+}
+
+#[test]
+fn ports_that_rest_or_that_others_hold_refuse_calls_under_their_own_names_and_in_no_line_each() {
+    let mut world = World::with(Rules { shard_pairs: 2, ..rules() });
+    world.live(1);
+    world.live(2);
+    let used = world.invite(3);
+    world.bye(1, None);
+    world.shard_closes(1, Ok(()));
+    let resting = world.invite(4);
+    assert_eq!((world.answered(used), counted(&world, "ports_used")), (Some(503), 1));
+    assert_eq!((world.answered(resting), counted(&world, "ports_rest")), (Some(503), 1));
+    world.pass(crate::limits::PORT_REST.as_millis() as u64);
+    let logged = world.logs.len();
+    let held = world.invite(5);
+    let taken = link::Refusal::Ports("EADDRINUSE".to_owned());
+    world.shard(ShardEvent::Refused { call: CallId(3), reason: taken });
+    assert_eq!((world.answered(held), counted(&world, "shard_ports")), (Some(503), 1));
+    world.pass(1);
+    let next = world.invite(6);
+    assert_eq!(world.answered(next), Some(503), "not even tried");
+    assert_eq!(world.logs.len(), logged, "{:?}", world.logs);
+    assert!(counted(&world, "ports_rest") + counted(&world, "ports_held") >= 2);
+    let said = world.control.refusals_in_words().find(|(reason, ..)| *reason == "shard_ports");
+    assert!(said.is_some_and(|(.., why)| why.contains("EADDRINUSE")));
 }

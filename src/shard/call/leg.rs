@@ -59,14 +59,13 @@ impl Leg {
     ) -> Result<(), Refusal> {
         match self.ports {
             [Port::Idle, Port::Idle] => {
-                if let Some(errno) = self.bind_failed.take() {
-                    *tries += 1;
-                    if *tries >= PORT_TRIES_MAX {
-                        return Err(Refusal::Ports(errno.to_string()));
-                    }
+                let held = self.bind_failed.take().map(|errno| Refusal::Ports(errno.to_string()));
+                *tries += u32::from(held.is_some());
+                if let Some(held) = held.clone().filter(|_| *tries >= PORT_TRIES_MAX) {
+                    return Err(held);
                 }
                 let free = io.ports.take(io.now);
-                let pair = free.ok_or_else(|| Refusal::Ports("every port pair is in use".to_owned()))?;
+                let pair = free.ok_or_else(|| held.unwrap_or(Refusal::PortsRest))?;
                 self.pair = Some(pair);
                 self.ports = [Port::Binding; 2];
                 for port in [pair, pair + 1] {

@@ -2,6 +2,7 @@
 
 mod gate_tests;
 mod interop_tests;
+mod refusal_tests;
 mod session_tests;
 mod world_tests;
 

@@ -89,11 +89,12 @@ impl Endpoint {
                 Answer::unavailable("Too Many Requests", RATE)
             }
             Verdict::Challenge { nonce, stale, wrong } => {
-                *(if wrong {
-                    &mut self.counters.credentials_wrong
-                } else {
-                    &mut self.counters.challenged
-                }) += 1;
+                let counters = &mut self.counters;
+                *match (wrong, stale) {
+                    (true, _) => &mut counters.credentials_wrong,
+                    (false, true) => &mut counters.nonce_stale,
+                    (false, false) => &mut counters.challenged,
+                } += 1;
                 gate.challenges(&nonce, stale).fold(Answer::new(401, "Unauthorized"), |answer, challenge| {
                     answer.header("WWW-Authenticate", &challenge)
                 })
@@ -106,8 +107,8 @@ impl Endpoint {
     fn on_new_request(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
         if *message.method() == Method::Cancel {
             self.on_cancel(now, request, &message);
-        } else if let Some(answer) = refusal(&message) {
-            self.refuse(now, request, answer);
+        } else if let Some(no) = refusal(&message) {
+            self.refuse(now, request, no);
         } else if message.to().tag().is_empty() {
             self.on_outside(now, from, request, message);
         } else {
@@ -121,10 +122,10 @@ impl Endpoint {
             Method::Invite => self.on_invite(now, from, request, message),
             Method::Options => self.on_options(now, request),
             Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
-                self.refuse(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+                self.refuse(now, request, No::Dialog(UNKNOWN));
             }
-            Method::Other(_) => self.refuse(now, request, not_implemented()),
-            _ => self.refuse(now, request, Answer::new(405, "Method Not Allowed").header("Allow", ALLOW)),
+            Method::Other(_) => self.refuse(now, request, No::Unknown),
+            _ => self.refuse(now, request, No::Method),
         }
     }
 
@@ -156,17 +157,17 @@ impl Endpoint {
     fn on_inside(&mut self, now: Mono, from: Peer, request: RequestId, message: Message) {
         let found = self.dialogs.find(&message).and_then(|id| Some((id, self.dialogs.dialog(id)?)));
         let Some((id, dialog)) = found else {
-            return self.refuse(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+            return self.refuse(now, request, No::Dialog(UNKNOWN));
         };
         // RFC 3261 section 12.2.2: a lower number is out of order.
         let number = message.cseq().number;
         if dialog.remote_cseq.is_some_and(|last| number < last) {
-            return self.refuse(now, request, Answer::new(500, "CSeq Out of Order"));
+            return self.refuse(now, request, No::Order);
         }
         dialog.remote_cseq = Some(number);
         dialog.peer = from;
         if dialog.ending && *message.method() != Method::Bye {
-            return self.refuse(now, request, Answer::new(481, "Dialog Is Ending"));
+            return self.refuse(now, request, No::Dialog("Dialog Is Ending"));
         }
         match message.method() {
             Method::Invite => self.on_reinvite(now, id, request, message),
@@ -176,14 +177,16 @@ impl Endpoint {
                 self.counters.options += 1;
                 self.answer(now, request, Answer::ok());
             }
-            Method::Update if let Some(code) = dialog.clash(&message) => self.out_of_turn(now, request, code),
+            Method::Update if let Some(code) = dialog.clash(&message) => {
+                self.refuse(now, request, if code == 491 { No::Glare } else { No::Turn });
+            }
             // We never send a reliable provisional response, so there is none to acknowledge (RFC 3262 section 3).
-            Method::Prack => self.refuse(now, request, Answer::new(481, "No Such Provisional Response")),
+            Method::Prack => self.refuse(now, request, No::Dialog("No Such Provisional Response")),
             Method::Update | Method::Info | Method::Message | Method::Notify => {
                 self.bind(request, id);
                 self.event(Event::InDialog { dialog: id, request, message: Box::new(message) });
             }
-            _ => self.refuse(now, request, not_implemented()),
+            _ => self.refuse(now, request, No::Unknown),
         }
     }
 
@@ -191,27 +194,15 @@ impl Endpoint {
     fn on_reinvite(&mut self, now: Mono, id: DialogId, request: RequestId, message: Message) {
         let Some(dialog) = self.dialogs.dialog(id) else { return };
         if dialog.invite_out.is_some() {
-            return self.out_of_turn(now, request, 491);
+            return self.refuse(now, request, No::Glare);
         }
         if dialog.invite_in.is_some() || !dialog.confirmed {
-            return self.out_of_turn(now, request, 500);
+            return self.refuse(now, request, No::Turn);
         }
         dialog.invite_in = Some(request);
         self.bind(request, id);
         self.answer(now, request, Answer::new(100, "Trying"));
         self.event(Event::Reinvite { dialog: id, request, message: Box::new(message) });
-    }
-
-    fn out_of_turn(&mut self, now: Mono, request: RequestId, code: u16) {
-        let answer = match code {
-            491 => {
-                self.counters.glare += 1;
-                Answer::new(491, "Request Pending")
-            }
-            _ => Answer::new(500, "Earlier INVITE Unanswered")
-                .header("Retry-After", &TURN.as_secs().to_string()),
-        };
-        self.refuse(now, request, answer);
     }
 
     /// RFC 3261 section 15.1.2; a BYE may come before the ACK and before our answer.
@@ -241,7 +232,7 @@ impl Endpoint {
     /// RFC 3261 section 9.2: a CANCEL that comes too late changes nothing.
     fn on_cancel(&mut self, now: Mono, request: RequestId, message: &Message) {
         let Some(invite) = self.server.cancelled(message) else {
-            return self.refuse(now, request, Answer::new(481, "Call/Transaction Does Not Exist"));
+            return self.refuse(now, request, No::Dialog(UNKNOWN));
         };
         let Some((open, dialog)) = self.server.transaction(invite).map(|t| (t.is_open(), t.dialog)) else {
             return;
@@ -278,9 +269,10 @@ impl Endpoint {
         Ok(())
     }
 
-    fn refuse(&mut self, now: Mono, request: RequestId, answer: Answer) {
-        self.counters.refused += 1;
-        self.answer(now, request, answer);
+    /// Says no without asking anybody.
+    fn refuse(&mut self, now: Mono, request: RequestId, no: No) {
+        *no.counter(&mut self.counters) += 1;
+        self.answer(now, request, no.into_answer());
     }
 
     /// Makes the dialog feel the answer to this request. Those refused out of turn must not be felt.
@@ -401,17 +393,64 @@ fn sdp(answer: &Answer) -> Option<Box<[u8]>> {
     (multipart::media_type(content_type) == "application/sdp").then(|| body.as_slice().into())
 }
 
+/// Why nobody is asked about a request.
+enum No {
+    /// Another scheme than ours.
+    Scheme,
+    /// It requires these.
+    Options(String),
+    /// A method that a recorder does not serve.
+    Method,
+    /// A method that nobody knows.
+    Unknown,
+    /// What it belongs to is not there; the reason phrase.
+    Dialog(&'static str),
+    /// A lower CSeq than before.
+    Order,
+    /// It met an INVITE or offer of ours.
+    Glare,
+    /// Before the answer to the one before.
+    Turn,
+}
+
+/// 481's own reason phrase.
+const UNKNOWN: &str = "Call/Transaction Does Not Exist";
+
+impl No {
+    fn counter<'a>(&self, counters: &'a mut Counters) -> &'a mut u64 {
+        match self {
+            No::Scheme => &mut counters.uri_scheme_refused,
+            No::Options(_) => &mut counters.option_refused,
+            No::Method => &mut counters.method_refused,
+            No::Unknown => &mut counters.method_unknown,
+            No::Dialog(_) => &mut counters.no_dialog,
+            No::Order => &mut counters.out_of_order,
+            No::Glare => &mut counters.glare,
+            No::Turn => &mut counters.out_of_turn,
+        }
+    }
+
+    fn into_answer(self) -> Answer {
+        match self {
+            No::Scheme => Answer::new(416, "Unsupported URI Scheme"),
+            No::Options(unknown) => Answer::new(420, "Bad Extension").header("Unsupported", &unknown),
+            No::Method => Answer::new(405, "Method Not Allowed").header("Allow", ALLOW),
+            No::Unknown => Answer::new(501, "Not Implemented").header("Allow", ALLOW),
+            No::Dialog(reason) => Answer::new(481, reason),
+            No::Order => Answer::new(500, "CSeq Out of Order"),
+            No::Glare => Answer::new(491, "Request Pending"),
+            No::Turn => Answer::new(500, "Earlier INVITE Unanswered")
+                .header("Retry-After", &TURN.as_secs().to_string()),
+        }
+    }
+}
+
 /// What can't be served, whoever asks (RFC 3261 section 8.2.1 to 8.2.2.3).
-fn refusal(message: &Message) -> Option<Answer> {
+fn refusal(message: &Message) -> Option<No> {
     if message.uri().is_some_and(|uri| uri.scheme() == Scheme::Other) {
-        return Some(Answer::new(416, "Unsupported URI Scheme"));
+        return Some(No::Scheme);
     }
     let unknown: Vec<String> =
         message.require().into_iter().filter(|tag| !KNOWN_OPTIONS.contains(&tag.as_str())).collect();
-    (!unknown.is_empty())
-        .then(|| Answer::new(420, "Bad Extension").header("Unsupported", &unknown.join(", ")))
-}
-
-fn not_implemented() -> Answer {
-    Answer::new(501, "Not Implemented").header("Allow", ALLOW)
+    (!unknown.is_empty()).then(|| No::Options(unknown.join(", ")))
 }

@@ -12,6 +12,7 @@ mod streams;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
+use super::cuts::Cuts;
 use super::metadata::{Datamode, Flag, Metadata};
 use super::records::*;
 use crate::limits::{METADATA_EVENTS_MAX, METADATA_RECORDS_MAX, METADATA_TEXT_BYTES_MAX};
@@ -37,6 +38,8 @@ pub struct History {
     /// What was odd.
     pub flags: Vec<Flag>,
     bytes: usize,
+    /// Of what there was too much, since that was last asked.
+    cuts: Cuts,
 }
 
 impl History {
@@ -66,6 +69,7 @@ impl History {
         revision.links();
         revision.stand_ins();
         let flags = revision.flags;
+        self.cuts.add(&document.cuts);
         for flag in &flags {
             if !self.flags.contains(flag) {
                 self.flags.push(*flag);
@@ -73,6 +77,11 @@ impl History {
         }
         self.trim();
         flags
+    }
+
+    /// Of what there was too much, since the last time.
+    pub fn take_cuts(&mut self) -> Cuts {
+        std::mem::take(&mut self.cuts)
     }
 
     /// Gives back the room that was taken in advance: most calls bring one document, and live long.
@@ -124,6 +133,7 @@ impl Revision<'_> {
 
     fn event(&mut self, event: Event) {
         if self.history.events.len() >= METADATA_EVENTS_MAX {
+            self.history.cuts.events += 1;
             return self.flag(Flag::Cut);
         }
         self.history.events.push(Event { at: self.at.to_owned(), ..event });
@@ -134,7 +144,10 @@ impl Revision<'_> {
         let fits = self.history.bytes + bytes <= METADATA_TEXT_BYTES_MAX;
         match fits {
             true => self.history.bytes += bytes,
-            false => self.flag(Flag::Cut),
+            false => {
+                self.history.cuts.texts += 1;
+                self.flag(Flag::Cut);
+            }
         }
         fits
     }
@@ -142,6 +155,7 @@ impl Revision<'_> {
     /// Whether one more record with so much text may be kept.
     fn record(&mut self, bytes: usize) -> bool {
         if self.history.records() >= METADATA_RECORDS_MAX {
+            self.history.cuts.records += 1;
             self.flag(Flag::Cut);
             return false;
         }

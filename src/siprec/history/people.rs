@@ -54,8 +54,12 @@ impl Revision<'_> {
             if is_known || (name.aor.is_none() && name.name.is_none()) {
                 continue;
             }
-            if self.history.participants[place].name_ids.len() == NAMES_MAX || !self.room(size(name)) {
+            if self.history.participants[place].name_ids.len() == NAMES_MAX {
+                self.history.cuts.names += 1;
                 return self.flag(Flag::Cut);
+            }
+            if !self.room(size(name)) {
+                return;
             }
             let record = &mut self.history.participants[place];
             record.name_ids.push(name.clone());
