@@ -19,7 +19,10 @@ fn every_request_that_is_refused_without_asking_moves_the_counter_of_its_reason(
     let of_dialog = |method: &str, cseq: u32| inside(method, cseq, &tag);
     let cases = [
         ("uri_scheme_refused", outside("OPTIONS", "").replace(" sip:rec@", " http:rec@")),
-        ("option_refused", outside("OPTIONS", "Require: teleport\n").replace("call-1", "call-2").replace("out-", "require-")),
+        (
+            "option_refused",
+            outside("OPTIONS", "Require: teleport\n").replace("call-1", "call-2").replace("out-", "require-"),
+        ),
         ("method_refused", outside("REGISTER", "")),
         ("method_unknown", outside("DANCE", "")),
         ("no_dialog", outside("BYE", "")),
