@@ -14,7 +14,7 @@ mod tls;
 
 pub use listen::{External, Listen, StunPlan};
 pub use peers::PeerPlan;
-pub use plan::{CONTROL_SOCKET, LogFormat, LogLevel, Machine, Plan, RingChoice};
+pub use plan::{CONTROL_SOCKET, LogFormat, LogLevel, Machine, Plan, ReceiveChoice, RingChoice};
 pub use raw::{Problem, Problems, Raw, Source};
 pub use settings::{PEER_SETTINGS, SETTINGS, Setting, Value};
 pub use tls::{ClientCertificates, TlsPlan};

@@ -24,6 +24,8 @@ pub struct Plan {
     pub shards: usize,
     /// How they talk to the kernel.
     pub ring: RingChoice,
+    /// How media is received.
+    pub receive: ReceiveChoice,
     /// Whether threads are pinned to cores.
     pub pin: bool,
     /// Calls at once.
@@ -83,6 +85,17 @@ pub enum RingChoice {
     IoUring,
     /// epoll.
     Poll,
+}
+
+/// Which receive tier shards use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReceiveChoice {
+    /// The best that can be had.
+    Auto,
+    /// A socket per port.
+    Sockets,
+    /// A socket per shard, ports led to it by a BPF program, or no start.
+    Steered,
 }
 
 /// Least severity logged.
@@ -156,6 +169,14 @@ impl Check<'_> {
             ring: self.one_of(
                 "ring",
                 &[("auto", RingChoice::Auto), ("io_uring", RingChoice::IoUring), ("poll", RingChoice::Poll)],
+            ),
+            receive: self.one_of(
+                "receive",
+                &[
+                    ("auto", ReceiveChoice::Auto),
+                    ("sockets", ReceiveChoice::Sockets),
+                    ("steered", ReceiveChoice::Steered),
+                ],
             ),
             pin: self.switch("pin"),
             calls_max,

@@ -101,6 +101,11 @@ pub const SETTINGS: &[Setting] = &[
         "How shards talk to the kernel: \"io_uring\", \"poll\", or \"auto\": io_uring, and poll with a warning where the kernel refuses it.",
     ),
     setting(
+        "receive",
+        Default::Text("auto"),
+        "How media is received: \"sockets\" (one per port; no privileges), \"steered\" (one per shard, ports led to it by a BPF program: CAP_BPF,\nCAP_NET_ADMIN, Linux 5.9), or \"auto\": the best that can be had; the log says why it is not a better one.",
+    ),
+    setting(
         "pin",
         Default::Switch(true),
         "Pin each shard to a core of its own, and signalling to the last core.",

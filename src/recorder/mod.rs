@@ -33,6 +33,7 @@ use crate::base::RecordingId;
 use crate::config::Plan;
 use crate::keys::{KeyProvider, LocalKeys, MasterKeyError};
 use crate::ring::RingError;
+use crate::ring::choice::{TierError, TierKind};
 use crate::sip::Transport;
 use crate::sip_net::{Tls, TlsError};
 use crate::store::{self, ActiveLock, LockError, OsDisk, StoreError};
@@ -60,6 +61,8 @@ pub enum StartError {
     Recover(StoreError),
     /// A shard has no ring.
     Ring(RingError),
+    /// The receive tier that was asked for can't be had.
+    Receive(TierKind, TierError),
     /// The system says no to a thread, memory or the like.
     System(std::io::Error),
     /// Certificate, key or CA of TLS can't be used.
@@ -78,6 +81,7 @@ impl fmt::Display for StartError {
             StartError::Gate(why) => why.fmt(f),
             StartError::Recover(why) => write!(f, "recovery of what a crash left: {why}"),
             StartError::Ring(why) => write!(f, "{why} (setting `ring`)"),
+            StartError::Receive(tier, why) => write!(f, "receive tier {tier}: {why} (setting `receive`)"),
             StartError::System(why) => write!(f, "starting threads: {why}"),
             StartError::Tls(why) => write!(f, "TLS: {why}"),
             StartError::Bind(why) => write!(f, "opening the SIP sockets (setting `sip.listen`): {why}"),
@@ -122,7 +126,7 @@ pub struct Recorder {
     pub tcp: Vec<SocketAddr>,
     /// Where SIP is taken over TLS.
     pub tls: Vec<SocketAddr>,
-    /// Which ring the shards run on: `io_uring` or `poll`.
+    /// Which ring the shards run on, and under which receive tier: `io_uring`, `poll+steered`, ...
     pub ring: &'static str,
     stopper: Stopper,
     reload: Option<mpsc::Sender<()>>,

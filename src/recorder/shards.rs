@@ -1,4 +1,4 @@
-//! Starting the shards, each on the ring that can be had.
+//! Starting the shards, each on the ring and under the receive tier that can be had.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,12 +8,15 @@ use tokio::sync::Notify;
 use super::StartError;
 use crate::config::Plan;
 use crate::link::{Bell, Command, ControlEnd, link};
-use crate::ring::any::AnyRing;
+use crate::ring::any::AnyTier;
+use crate::ring::choice::{self, Chosen, ShardSource};
+use crate::ring::tier::PortSlice;
 use crate::shard::{ShardPlan, ShardThread, spawn};
+use crate::sys::capability;
 
 /// The shards as the control thread holds them.
 pub(super) struct Shards {
-    /// Which ring they run on.
+    /// Which ring they run on, and under which tier: `io_uring+steered`.
     pub ring: &'static str,
     ends: Vec<ControlEnd>,
     threads: Vec<ShardThread>,
@@ -24,9 +27,10 @@ pub(super) struct Shards {
 /// Starts all shards of the plan.
 pub(super) fn start(plan: &Plan, cores: &[usize], bell: &Arc<Notify>) -> Result<Shards, StartError> {
     let mut shards = Shards { ring: "", ends: Vec::new(), threads: Vec::new(), waiting: Vec::new() };
-    for index in 0..plan.shards {
+    let sources = open_tier(plan)?;
+    for (index, source) in sources.into_iter().enumerate() {
         let core = (!cores.is_empty()).then(|| cores[index % cores.len()]);
-        let (end, thread) = one(plan, index, core, bell)?;
+        let (end, thread) = one(plan, (index, source), core, bell)?;
         shards.ring = thread.ring;
         shards.ends.push(end);
         shards.threads.push(thread);
@@ -37,15 +41,15 @@ pub(super) fn start(plan: &Plan, cores: &[usize], bell: &Arc<Notify>) -> Result<
 
 fn one(
     plan: &Plan,
-    index: usize,
+    (index, source): (usize, ShardSource),
     core: Option<usize>,
     bell: &Arc<Notify>,
 ) -> Result<(ControlEnd, ShardThread), StartError> {
-    let (first, last) = plan.shard_ports(index);
+    let slice = slice(plan, index);
     let shard = ShardPlan {
         index: index as u32,
-        port_first: first,
-        port_count: last - first + 1,
+        port_first: slice.first,
+        port_count: slice.count,
         calls_max: plan.shard_calls_max(),
         horizon: plan.horizon,
         silence_alarm: plan.silence_alarm,
@@ -54,8 +58,48 @@ fn one(
     let (bell, choice) = (Arc::clone(bell), plan.ring);
     let bell: Bell = Arc::new(move || bell.notify_one());
     let (control, end) = link(bell);
-    let thread = spawn(shard, core, end, move |ring, blocks| AnyRing::start(choice, ring, blocks));
+    let thread = spawn(shard, core, end, move |ring, blocks| {
+        let started = AnyTier::start(choice, source, ring, blocks);
+        give_up_privileges();
+        started
+    });
     Ok((control, thread.map_err(StartError::Ring)?))
+}
+
+fn slice(plan: &Plan, shard: usize) -> PortSlice {
+    let (first, last) = plan.shard_ports(shard);
+    PortSlice { address: plan.rtp_bind, first, count: last - first + 1 }
+}
+
+/// Opens the receive tier, on the thread that has the privileges, and says which it is and why not a better one.
+fn open_tier(plan: &Plan) -> Result<Vec<ShardSource>, StartError> {
+    let slices: Vec<PortSlice> = (0..plan.shards).map(|shard| slice(plan, shard)).collect();
+    let opened = choice::open(plan.receive, &slices);
+    let Chosen { tier, passed_over, sources } =
+        opened.map_err(|(tier, why)| StartError::Receive(tier, why))?;
+    for (better, why) in passed_over {
+        tracing::info!(%better, %why, "a better receive tier can't be had");
+    }
+    tracing::info!(%tier, "receive tier");
+    let taken = |source: &ShardSource| match source {
+        ShardSource::Sockets => 0,
+        ShardSource::Steered(_, opened) => opened.taken.len(),
+    };
+    match sources.iter().map(taken).sum::<usize>() {
+        0 => {}
+        taken => tracing::warn!(
+            taken,
+            "ports of rtp.ports are held by somebody else and stay unused: reserve them"
+        ),
+    }
+    Ok(sources)
+}
+
+/// Nothing that comes after the start needs them.
+pub(super) fn give_up_privileges() {
+    if let Err(why) = capability::give_up() {
+        tracing::warn!(%why, "capabilities that are not needed any more stay with the process");
+    }
 }
 
 impl Shards {

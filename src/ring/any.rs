@@ -1,6 +1,9 @@
-//! Which of the two real rings a shard runs on: by configuration, and by what the kernel allows.
+//! Which of the two real rings a shard runs on, and under which receive tier: by configuration, and by what the kernel allows.
 
+use super::choice::ShardSource;
 use super::poll::PollRing;
+use super::steered::{Opened, Steered};
+use super::tier::{Tier, inner_plan};
 use super::uring::UringRing;
 use super::{Completion, Op, Ring, RingError, RingPlan, Waker};
 use crate::base::Mono;
@@ -69,6 +72,66 @@ impl Ring for AnyRing {
         match self {
             AnyRing::Uring(ring) => ring.name(),
             AnyRing::Poll(ring) => ring.name(),
+        }
+    }
+}
+
+/// One of the real rings under one of the tiers.
+pub enum AnyTier {
+    /// The ring's own sockets.
+    Sockets(AnyRing),
+    /// One socket for the whole slice.
+    Steered(Box<Tier<AnyRing, Steered>>),
+}
+
+impl AnyTier {
+    /// The ring of `choice` for `plan`, its datagrams from `source`; else as [`AnyRing::start`].
+    ///
+    /// # Errors
+    /// Those of [`AnyRing::start`].
+    pub fn start(
+        choice: RingChoice,
+        source: ShardSource,
+        plan: RingPlan,
+        blocks: &BlockPool,
+    ) -> Result<AnyTier, RingError> {
+        match source {
+            ShardSource::Sockets => AnyRing::start(choice, plan, blocks).map(AnyTier::Sockets),
+            ShardSource::Steered(slice, opened) => {
+                let Opened { source, taken } = *opened;
+                let inner = AnyRing::start(choice, inner_plan(plan), blocks)?;
+                Ok(AnyTier::Steered(Box::new(Tier::new(inner, source, slice, plan.sockets_max, &taken))))
+            }
+        }
+    }
+}
+
+impl Ring for AnyTier {
+    fn submit(&mut self, op: Op, blocks: &BlockPool) -> Result<(), Op> {
+        match self {
+            AnyTier::Sockets(ring) => ring.submit(op, blocks),
+            AnyTier::Steered(tier) => tier.submit(op, blocks),
+        }
+    }
+
+    fn drain(&mut self, deadline: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono {
+        match self {
+            AnyTier::Sockets(ring) => ring.drain(deadline, sink),
+            AnyTier::Steered(tier) => tier.drain(deadline, sink),
+        }
+    }
+
+    fn waker(&self) -> Option<Waker> {
+        match self {
+            AnyTier::Sockets(ring) => ring.waker(),
+            AnyTier::Steered(tier) => tier.waker(),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            AnyTier::Sockets(ring) => ring.name(),
+            AnyTier::Steered(tier) => tier.name(),
         }
     }
 }

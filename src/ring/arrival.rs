@@ -83,6 +83,8 @@ pub(super) struct Control {
     pub(super) taken: Option<Wall>,
     /// Datagrams dropped by this socket so far, modulo 2^32 (`SO_RXQ_OVFL`); absent while there were none.
     pub(super) dropped: Option<u32>,
+    /// The local port it was sent to, if the socket was told to say so (`IP_ORIGDSTADDR`, `IPV6_ORIGDSTADDR`).
+    pub(super) to_port: Option<u16>,
 }
 
 impl Control {
@@ -101,6 +103,10 @@ impl Control {
                 (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => control.taken = timespec(data),
                 (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                     control.dropped = data.first_chunk().map(|&count| u32::from_ne_bytes(count));
+                }
+                (libc::SOL_IP, libc::IP_ORIGDSTADDR) | (libc::SOL_IPV6, libc::IPV6_ORIGDSTADDR) => {
+                    control.to_port =
+                        data.get(2..).and_then(<[u8]>::first_chunk).map(|&port| u16::from_be_bytes(port));
                 }
                 _ => {}
             }
@@ -192,20 +198,29 @@ mod tests {
 
     #[test]
     fn control_data_is_read_in_any_order() {
-        let message = |kind: i32, data: &[u8]| {
+        let message = |(level, kind): (i32, i32), data: &[u8]| {
             let mut bytes = (16 + data.len()).to_ne_bytes().to_vec();
-            bytes.extend(libc::SOL_SOCKET.to_ne_bytes());
+            bytes.extend(level.to_ne_bytes());
             bytes.extend(kind.to_ne_bytes());
             bytes.extend(data);
             bytes.resize(bytes.len().next_multiple_of(8), 0);
             bytes
         };
-        let time = message(libc::SCM_TIMESTAMPNS, &[5i64.to_ne_bytes(), 7i64.to_ne_bytes()].concat());
-        let drops = message(libc::SO_RXQ_OVFL, &9u32.to_ne_bytes());
-        let expected = Control { taken: Some(Wall(5_000_000_007)), dropped: Some(9) };
+        let time = message(
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS),
+            &[5i64.to_ne_bytes(), 7i64.to_ne_bytes()].concat(),
+        );
+        let drops = message((libc::SOL_SOCKET, libc::SO_RXQ_OVFL), &9u32.to_ne_bytes());
+        let expected = Control { taken: Some(Wall(5_000_000_007)), dropped: Some(9), to_port: None };
         assert_eq!(Control::parse(&[time.clone(), drops.clone()].concat()), expected);
         assert_eq!(Control::parse(&[drops.clone(), time.clone()].concat()), expected);
         assert!(time.len() + drops.len() <= CONTROL_BYTES);
+        let to = |port: u16| [&[0, 0][..], &port.to_be_bytes(), &[0; 24]].concat();
+        for (level, kind) in [(libc::SOL_IP, libc::IP_ORIGDSTADDR), (libc::SOL_IPV6, libc::IPV6_ORIGDSTADDR)]
+        {
+            let all = [time.clone(), message((level, kind), &to(10_002)), drops.clone()].concat();
+            assert_eq!(Control::parse(&all), Control { to_port: Some(10_002), ..expected });
+        }
     }
 
     #[test]

@@ -1,30 +1,35 @@
 //! The [`World`](super::conformance::World) of the real rings: loopback, a folder on the disk that holds `target/`, the machine's clock.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Peers and a folder.
 pub(crate) struct Loopback {
+    host: IpAddr,
     peers: Vec<UdpSocket>,
     folder: tempfile::TempDir,
 }
 
 impl Loopback {
-    pub(crate) fn new() -> Loopback {
+    pub(crate) fn new(host: IpAddr) -> Loopback {
         // Not /tmp: that may be a tmpfs, and direct I/O is what is to be tried.
         let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
         let folder = tempfile::Builder::new().prefix("ring-").tempdir_in(target).unwrap();
-        Loopback { peers: Vec::new(), folder }
+        Loopback { host, peers: Vec::new(), folder }
     }
 
     fn socket(&mut self, peer: usize) -> &UdpSocket {
         while self.peers.len() <= peer {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let socket = UdpSocket::bind((self.host, 0)).unwrap();
             socket.set_nonblocking(true).unwrap();
             self.peers.push(socket);
         }
         &self.peers[peer]
+    }
+
+    pub(crate) fn host(&self) -> IpAddr {
+        self.host
     }
 
     pub(crate) fn peer(&mut self, peer: usize) -> SocketAddr {
@@ -57,6 +62,10 @@ impl Loopback {
 /// Makes `$name`, a tuple struct around a [`Loopback`], the world of `$ring`.
 macro_rules! loopback_world {
     ($name:ident, $ring:ty, $start:expr) => {
+        // 1,280 bytes of truesize each; the default socket holds 208 KiB.
+        $crate::ring::loopback::loopback_world!($name, $ring, $start, "127.0.0.1", 3000);
+    };
+    ($name:ident, $ring:ty, $start:expr, $host:literal, $flood:literal) => {
         impl World for $name {
             type Ring = $ring;
 
@@ -65,13 +74,13 @@ macro_rules! loopback_world {
                 blocks: &$crate::sys::memory::BlockPool,
             ) -> ($name, $ring) {
                 let start: fn($crate::ring::RingPlan, &$crate::sys::memory::BlockPool) -> $ring = $start;
-                ($name(Loopback::new()), start(plan, blocks))
+                ($name(Loopback::new($host.parse().unwrap())), start(plan, blocks))
             }
             fn now(&self) -> $crate::base::Mono {
                 $crate::sys::mono()
             }
             fn bind_at(&self) -> std::net::SocketAddr {
-                "127.0.0.1:0".parse().unwrap()
+                (self.0.host(), 0).into()
             }
             fn peer(&mut self, peer: usize) -> std::net::SocketAddr {
                 self.0.peer(peer)
@@ -83,7 +92,7 @@ macro_rules! loopback_world {
                 self.0.received(peer)
             }
             fn flood(&self) -> usize {
-                3000 // 1,280 bytes of truesize each; the default socket holds 208 KiB
+                $flood
             }
             fn folder(&self) -> std::path::PathBuf {
                 self.0.folder()

@@ -21,6 +21,8 @@
 
 pub mod any;
 mod arrival;
+mod batch;
+pub mod choice;
 #[cfg(test)]
 #[path = "conformance_tests.rs"]
 pub(crate) mod conformance;
@@ -30,6 +32,7 @@ mod loopback;
 pub mod poll;
 pub mod probe;
 pub mod sim;
+pub mod steered;
 pub mod tier;
 pub mod uring;
 

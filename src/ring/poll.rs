@@ -12,10 +12,10 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::arrival::{ArrivalClock, CONTROL_BYTES, Control, DropCount, NAME_BYTES, source};
+use super::arrival::{ArrivalClock, CONTROL_BYTES, DropCount};
+use super::batch::Batch;
 use super::{Completion, Errno, FileIx, Op, Ring, RingError, RingPlan, SocketIx, Trouble, Waker};
 use crate::base::Mono;
-use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::sys::memory::BlockPool;
 use crate::sys::wake::Wake;
 use crate::sys::{clock, file, socket};
@@ -63,7 +63,7 @@ impl PollRing {
             sockets: (0..plan.sockets_max).map(|_| None).collect(),
             files: (0..plan.files_max).map(|_| None).collect(),
             answers: VecDeque::with_capacity((plan.sockets_max + plan.files_max) as usize),
-            batch: Batch::new(),
+            batch: Batch::new(BATCH, CONTROL_BYTES),
             wake: Arc::new(Wake::new()?),
             arrivals: ArrivalClock::new(clock::both()),
         })
@@ -255,82 +255,6 @@ pub(super) fn errno(error: &io::Error) -> Errno {
 
 fn or_errno<T>(result: io::Result<T>) -> Result<T, Errno> {
     result.map_err(|error| errno(&error))
-}
-
-/// Room for the datagrams of one recvmmsg. The headers point into the other parts, which never move.
-struct Batch {
-    headers: Box<[libc::mmsghdr]>,
-    #[expect(dead_code, reason = "the headers point to it")]
-    slices: Box<[libc::iovec]>,
-    names: Box<[[u8; NAME_BYTES]]>,
-    controls: Box<[Aligned]>,
-    payloads: Box<[[u8; DATAGRAM_BYTES_MAX]]>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(align(8))]
-struct Aligned([u8; CONTROL_BYTES]);
-
-struct Datagram<'a> {
-    from: SocketAddr,
-    control: Control,
-    payload: &'a [u8],
-    truncated: bool,
-}
-
-impl Batch {
-    fn new() -> Batch {
-        let mut names: Box<[_]> = vec![[0; NAME_BYTES]; BATCH].into();
-        let mut controls: Box<[_]> = vec![Aligned([0; CONTROL_BYTES]); BATCH].into();
-        let mut payloads: Box<[_]> = vec![[0; DATAGRAM_BYTES_MAX]; BATCH].into();
-        let mut slices: Box<[libc::iovec]> = payloads
-            .iter_mut()
-            .map(|payload| libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: DATAGRAM_BYTES_MAX })
-            .collect();
-        let headers = (0..BATCH)
-            .map(|at| {
-                // SAFETY: plain integers and pointers, for which all zeroes is a value.
-                let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
-                header.msg_hdr.msg_name = names[at].as_mut_ptr().cast();
-                header.msg_hdr.msg_control = controls[at].0.as_mut_ptr().cast();
-                header.msg_hdr.msg_iov = &raw mut slices[at];
-                header.msg_hdr.msg_iovlen = 1;
-                header
-            })
-            .collect();
-        Batch { headers, slices, names, controls, payloads }
-    }
-
-    /// Takes what the socket holds, up to a batch; how many.
-    fn receive(&mut self, socket: &OwnedFd) -> io::Result<usize> {
-        for header in &mut self.headers {
-            header.msg_hdr.msg_namelen = NAME_BYTES as libc::socklen_t;
-            header.msg_hdr.msg_controllen = CONTROL_BYTES as _;
-        }
-        // SAFETY: the headers point to parts of `self` that are as long as they say.
-        let count = unsafe {
-            libc::recvmmsg(
-                socket.as_raw_fd(),
-                self.headers.as_mut_ptr(),
-                BATCH as libc::c_uint,
-                libc::MSG_DONTWAIT as _,
-                std::ptr::null_mut(),
-            )
-        };
-        usize::try_from(count).map_err(|_| io::Error::last_os_error())
-    }
-
-    fn datagram(&self, index: usize) -> Datagram<'_> {
-        let header = &self.headers[index];
-        let name_bytes = (header.msg_hdr.msg_namelen as usize).min(NAME_BYTES);
-        let control_bytes = header.msg_hdr.msg_controllen.min(CONTROL_BYTES);
-        Datagram {
-            from: source(&self.names[index][..name_bytes]),
-            control: Control::parse(&self.controls[index].0[..control_bytes]),
-            payload: &self.payloads[index][..(header.msg_len as usize).min(DATAGRAM_BYTES_MAX)],
-            truncated: header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
-//! The system calls that the rest needs, each behind a safe function: memory, clock, entropy, affinity, limits, sockets, files.
+//! The system calls that the rest needs, each behind a safe function: memory, clock, entropy, affinity, limits,
+//! sockets, files, BPF, capabilities.
 //!
 //! With `ring` this is where `unsafe` may be; everything else is safe code.
 
 pub mod affinity;
 pub mod bpf;
+pub mod capability;
 pub mod clock;
 pub mod entropy;
 pub mod file;

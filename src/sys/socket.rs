@@ -11,11 +11,26 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub fn receiver(at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     let socket =
         Socket::new(Domain::for_address(at), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
-    switch_on(socket.as_raw_fd(), libc::SO_TIMESTAMPNS)?;
-    switch_on(socket.as_raw_fd(), libc::SO_RXQ_OVFL)?;
+    set(socket.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS), 1)?;
+    set(socket.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_RXQ_OVFL), 1)?;
     socket.bind(&SockAddr::from(at))?;
     let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
     Ok((socket.into(), bound))
+}
+
+/// Each datagram will say to which address and port it was sent (`IP_RECVORIGDSTADDR`, `IPV6_RECVORIGDSTADDR`). A socket of IPv6 is told both:
+/// one that is bound to any address takes IPv4 as well.
+pub fn tell_destination(socket: &impl AsRawFd, ipv6: bool) -> io::Result<()> {
+    if ipv6 {
+        set(socket.as_raw_fd(), (libc::SOL_IPV6, libc::IPV6_RECVORIGDSTADDR), 1)?;
+    }
+    set(socket.as_raw_fd(), (libc::SOL_IP, libc::IP_RECVORIGDSTADDR), 1)
+}
+
+/// Room for `bytes` of waiting datagrams, whatever `net.core.rmem_max` says. Needs CAP_NET_ADMIN. The kernel doubles it for what it
+/// keeps beside each datagram, and counts that.
+pub fn force_receive_buffer(socket: &impl AsRawFd, bytes: u32) -> io::Result<()> {
+    set(socket.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE), bytes as libc::c_int)
 }
 
 /// Sends one datagram, or says why not; never blocks.
@@ -67,15 +82,14 @@ pub fn reserve_descriptors(files: u32) -> io::Result<()> {
     }
 }
 
-fn switch_on(socket: RawFd, option: libc::c_int) -> io::Result<()> {
-    let on: libc::c_int = 1;
+fn set(socket: RawFd, (level, option): (libc::c_int, libc::c_int), value: libc::c_int) -> io::Result<()> {
     // SAFETY: the value lives through the call and is as long as said.
     let outcome = unsafe {
         libc::setsockopt(
             socket,
-            libc::SOL_SOCKET,
+            level,
             option,
-            (&raw const on).cast(),
+            (&raw const value).cast(),
             size_of::<libc::c_int>() as libc::socklen_t,
         )
     };

@@ -87,7 +87,7 @@ fn a_user_with_8_mib_of_locked_memory_runs_a_small_plan() {
             let mut blocks = BlockPool::new(blocks).unwrap();
             let mut ring = UringRing::new(plan(8192), &blocks).unwrap();
             assert_eq!(ring.receive_buffers(), 8192);
-            let world = Loopback::new();
+            let world = Loopback::new(std::net::Ipv4Addr::LOCALHOST.into());
             let (file, path) = (FileIx(9), world.folder().join("a"));
             let block = blocks.acquire().unwrap();
             blocks.frame_mut(block, 1).fill(9);
@@ -176,7 +176,7 @@ fn running_out_of_buffers_is_told() {
     let blocks = BlockPool::new(1).unwrap();
     let mut ring =
         UringRing::new(RingPlan { sockets_max: 4, files_max: 1, receive_buffers: 8 }, &blocks).unwrap();
-    let mut world = Loopback::new();
+    let mut world = Loopback::new(std::net::Ipv4Addr::LOCALHOST.into());
     ring.submit(Op::Bind { socket: SocketIx(0), at: "127.0.0.1:0".parse().unwrap() }, &blocks).unwrap();
     let mut at = None;
     ring.drain(clock::mono(), &mut |_, completion| {
