@@ -3,6 +3,7 @@
 //! - `bare recv`: io_uring, multishot recv into provided buffers, each tick; nothing else. The baseline.
 //! - `bare recvmsg`: with the source address; `+ stamps`: with arrival time and drop counter as well. What those cost.
 //! - `io_uring`: our ring, datagrams thrown away. `shard`: a whole shard on it, recording to disk.
+//! - `bare steered`: one socket, its ports led to it by a program, recvmmsg, each tick; nothing else. `steered`, `shard steered`: that tier. Root only.
 //! - `bare epoll`: epoll and recv, each tick. `poll`, `shard on poll`: the same of the second ring.
 //!
 //! `cargo bench --bench receive`; with `-- --smoke` a short run whose result is checked. Options: `--rounds N`, `--only NAME`.
@@ -16,14 +17,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bare::{BarePoll, BareUring, Shape};
+use bare::{BarePoll, BareSteered, BareUring, Shape};
 use common::{ANY_PORT, Load, Outcome, Receiver, median, run};
 use tapehead::base::{RecordingId, Wall};
-use tapehead::config::RingChoice;
+use tapehead::config::{ReceiveChoice, RingChoice};
 use tapehead::limits::TICK;
 use tapehead::link::{CallId, Command, ControlEnd, Event, OpenCall, Payload, SegmentPlan, TrackPlan, link};
 use tapehead::media::{Fate, SampleFormat};
-use tapehead::ring::any::AnyRing;
+use tapehead::ring::any::AnyTier;
+use tapehead::ring::choice::{self, ShardSource};
+use tapehead::ring::tier::PortSlice;
 use tapehead::ring::{Completion, Op, Ring, RingPlan, SocketIx};
 use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed};
 use tapehead::shard::{Shard, ShardPlan};
@@ -32,10 +35,15 @@ use tapehead::sys::memory::BlockPool;
 
 /// Receive buffers of every variant: a third of a second at the full load.
 const BUFFERS: u32 = 32_768;
+/// First port of a shard, and of what is steered.
+const PORT_FIRST: u16 = 25_000;
 /// What a shard may cost, as a multiple of the bare loop.
 const BOUND: f64 = 2.0;
 
-const VARIANTS: [&str; 8] = [
+/// What a shard may cost on the tier `steered`, as a multiple of one on sockets.
+const STEERED_BOUND: f64 = 0.7;
+
+const VARIANTS: [&str; 11] = [
     "bare recv",
     "bare recvmsg",
     "bare recvmsg + stamps",
@@ -44,6 +52,9 @@ const VARIANTS: [&str; 8] = [
     "bare epoll",
     "poll",
     "shard on poll",
+    "bare steered",
+    "steered",
+    "shard steered",
 ];
 
 fn main() {
@@ -81,6 +92,27 @@ const SMOKE: Load = Load {
     measured: Duration::from_millis(700),
 };
 
+/// Ring and tier.
+type Way = (RingChoice, ReceiveChoice);
+const IO_URING: Way = (RingChoice::IoUring, ReceiveChoice::Sockets);
+const POLL: Way = (RingChoice::Poll, ReceiveChoice::Sockets);
+const STEERED: Way = (RingChoice::IoUring, ReceiveChoice::Steered);
+
+fn slice(count: u16) -> PortSlice {
+    PortSlice { address: Ipv4Addr::LOCALHOST.into(), first: PORT_FIRST, count }
+}
+
+fn start((ring, receive): Way, plan: RingPlan, blocks: &BlockPool) -> AnyTier {
+    let source = match receive {
+        ReceiveChoice::Sockets => ShardSource::Sockets,
+        receive => {
+            let slice = slice(plan.sockets_max as u16);
+            choice::open(receive, &[slice]).unwrap_or_else(|(_, why)| panic!("{why}")).sources.remove(0)
+        }
+    };
+    AnyTier::start(ring, source, plan, blocks).unwrap_or_else(|why| panic!("{why}"))
+}
+
 fn measure(variant: &str, load: Load) -> Outcome {
     let streams = load.streams;
     match variant {
@@ -89,11 +121,14 @@ fn measure(variant: &str, load: Load) -> Outcome {
         "bare recvmsg + stamps" => {
             run(load, move || BareUring::new(streams, BUFFERS as u16, Shape::NameAndStamps))
         }
-        "io_uring" => run(load, move || Discard::new(RingChoice::IoUring, streams)),
-        "shard" => run(load, move || Recorder::new(RingChoice::IoUring, streams)),
+        "io_uring" => run(load, move || Discard::new(IO_URING, streams)),
+        "shard" => run(load, move || Recorder::new(IO_URING, streams)),
+        "bare steered" => run(load, move || BareSteered::new(slice(streams as u16))),
+        "steered" => run(load, move || Discard::new(STEERED, streams)),
+        "shard steered" => run(load, move || Recorder::new(STEERED, streams)),
         "bare epoll" => run(load, move || BarePoll::new(streams)),
-        "poll" => run(load, move || Discard::new(RingChoice::Poll, streams)),
-        _ => run(load, move || Recorder::new(RingChoice::Poll, streams)),
+        "poll" => run(load, move || Discard::new(POLL, streams)),
+        _ => run(load, move || Recorder::new(POLL, streams)),
     }
 }
 
@@ -102,7 +137,7 @@ fn report(figures: &[Vec<f64>], smoke: bool) {
         figures.iter().map(|figures| (!figures.is_empty()).then(|| median(figures.clone()))).collect();
     for (index, (name, figure)) in VARIANTS.iter().zip(&medians).enumerate() {
         let Some(figure) = figure else { continue };
-        let baseline = if index < 5 { medians[0] } else { medians[5] };
+        let baseline = medians[[0, 0, 0, 0, 0, 5, 5, 5, 8, 8, 8][index]];
         let ratio = baseline.map_or(String::new(), |baseline| format!("{:5.2}", figure / baseline));
         println!("{name:<22} {figure:7.0} ns/packet {ratio}");
     }
@@ -112,21 +147,26 @@ fn report(figures: &[Vec<f64>], smoke: bool) {
         println!("shard / bare recv: {:.2}, bound {bound}", shard / bare);
         assert!(shard / bare <= bound, "the shard costs more than {bound} times the bare loop");
     }
+    if let (Some(sockets), Some(steered)) = (medians[4], medians[10]) {
+        let bound = if smoke { 1.5 } else { STEERED_BOUND };
+        println!("shard steered / shard: {:.2}, bound {bound}", steered / sockets);
+        assert!(steered / sockets <= bound, "the tier steered costs more than {bound} times that of sockets");
+    }
 }
 
 /// One of our rings, everything thrown away.
 struct Discard {
-    ring: AnyRing,
+    ring: AnyTier,
     targets: Vec<SocketAddr>,
     received: u64,
     _blocks: BlockPool,
 }
 
 impl Discard {
-    fn new(choice: RingChoice, streams: usize) -> Discard {
+    fn new(way: Way, streams: usize) -> Discard {
         let blocks = BlockPool::new(1).expect("memory");
         let plan = RingPlan { sockets_max: streams as u32, files_max: 1, receive_buffers: BUFFERS };
-        let mut ring = AnyRing::start(choice, plan, &blocks).unwrap_or_else(|why| panic!("{why}"));
+        let mut ring = start(way, plan, &blocks);
         for socket in 0..streams as u32 {
             ring.submit(Op::Bind { socket: SocketIx(socket), at: ANY_PORT }, &blocks).expect("room");
         }
@@ -159,21 +199,21 @@ impl Receiver for Discard {
 
 /// A whole shard that records two-track calls to disk.
 struct Recorder {
-    shard: Shard<AnyRing>,
+    shard: Shard<AnyTier>,
     control: ControlEnd,
     targets: Vec<SocketAddr>,
     _folder: tempfile::TempDir,
 }
 
 impl Recorder {
-    fn new(choice: RingChoice, streams: usize) -> Recorder {
+    fn new(way: Way, streams: usize) -> Recorder {
         // Below target/, which is on a disk; the system's folder for such may be memory.
         let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         let folder = tempfile::tempdir_in(target).expect("a folder below target/");
         let plan = ShardPlan {
             index: 0,
             // Some to spare, for what else runs on the machine.
-            port_first: 25_000,
+            port_first: PORT_FIRST,
             port_count: streams as u16 * 2 + 200,
             calls_max: streams as u32 / 2,
             horizon: Duration::from_millis(200),
@@ -182,7 +222,7 @@ impl Recorder {
         };
         let (mut control, end) = link(Arc::new(|| {}));
         let blocks = BlockPool::new(plan.blocks()).expect("memory");
-        let ring = AnyRing::start(choice, plan.ring(), &blocks).unwrap_or_else(|why| panic!("{why}"));
+        let ring = start(way, plan.ring(), &blocks);
         let mut shard = Shard::new(plan, ring, blocks, end);
         (0..streams / 2).for_each(|call| open(call as u16, folder.path(), &mut control));
         let mut targets = Vec::new();

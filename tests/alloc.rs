@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tapehead::base::{RecordingId, Wall};
-use tapehead::config::RingChoice;
+use tapehead::config::{ReceiveChoice, RingChoice};
 use tapehead::limits::FRAME_BYTES;
 use tapehead::link::{CallId, Command, ControlEnd, Event, OpenCall, Payload, SegmentPlan, TrackPlan, link};
 use tapehead::media::{Fate, SampleFormat};
-use tapehead::ring::any::AnyRing;
+use tapehead::ring::any::{AnyRing, AnyTier};
+use tapehead::ring::choice;
 use tapehead::ring::poll::PollRing;
+use tapehead::ring::tier::PortSlice;
 use tapehead::ring::uring::UringRing;
 use tapehead::ring::{Completion, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
 use tapehead::rtp;
@@ -184,6 +186,21 @@ fn on_io_uring() {
 fn on_poll() {
     takes_packets_without_allocating((21_100, Suite::AesCm128HmacSha1_80), |plan, _| {
         PollRing::new(plan.ring()).unwrap()
+    });
+}
+
+/// As root, or not at all: without privileges the tier can't be had, and this test says so by failing.
+#[test]
+fn on_the_tier_steered() {
+    takes_packets_without_allocating((21_200, Suite::AeadAes128Gcm), |plan, blocks| {
+        let slice =
+            PortSlice { address: Ipv4Addr::LOCALHOST.into(), first: plan.port_first, count: plan.port_count };
+        let mut chosen =
+            choice::open(ReceiveChoice::Steered, &[slice]).unwrap_or_else(|(_, why)| panic!("{why}"));
+        let ring =
+            AnyTier::start(RingChoice::IoUring, chosen.sources.remove(0), plan.ring(), blocks).unwrap();
+        assert_eq!(ring.name(), "io_uring+steered");
+        ring
     });
 }
 

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::types::{Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use tapehead::limits::{RECEIVE_BUFFER_BYTES, TICK};
+use tapehead::ring::steered::{self, Opened};
+use tapehead::ring::tier::{PortSlice, Source};
 use tapehead::sys::clock;
 use tapehead::sys::memory::Mapping;
 use tapehead::sys::socket;
@@ -167,6 +169,78 @@ impl Receiver for BarePoll {
                 self.received += u64::from(len >= 0);
             }
             if ready <= 0 {
+                return;
+            }
+        }
+    }
+
+    fn received(&mut self) -> u64 {
+        self.received
+    }
+}
+
+/// The tier `steered` at its barest: what its socket holds, each tick, with all that the tier asks the kernel for, looked at by nobody.
+pub struct BareSteered {
+    opened: Opened,
+    slice: PortSlice,
+    headers: Vec<libc::mmsghdr>,
+    received: u64,
+    _pointed_to: (Vec<libc::iovec>, Vec<[u64; STEERED_WORDS]>),
+}
+
+/// Datagrams of a call, and 8-byte words for each: name, control data, payload.
+const STEERED_BATCH: usize = 64;
+const STEERED_WORDS: usize = 4 + 13 + 67;
+
+impl BareSteered {
+    /// All that comes to these ports.
+    pub fn new(slice: PortSlice) -> BareSteered {
+        let opened = steered::open(&[slice]).unwrap_or_else(|why| panic!("{why}")).remove(0);
+        let mut bytes = vec![[0u64; STEERED_WORDS]; STEERED_BATCH];
+        let mut slices: Vec<libc::iovec> = bytes
+            .iter_mut()
+            .map(|bytes| libc::iovec { iov_base: bytes[17..].as_mut_ptr().cast(), iov_len: 67 * 8 })
+            .collect();
+        let headers = (0..STEERED_BATCH)
+            .map(|at| {
+                // SAFETY: plain integers and pointers, for which all zeroes is a value.
+                let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+                header.msg_hdr.msg_name = bytes[at].as_mut_ptr().cast();
+                header.msg_hdr.msg_control = bytes[at][4..].as_mut_ptr().cast();
+                header.msg_hdr.msg_iov = &raw mut slices[at];
+                header.msg_hdr.msg_iovlen = 1;
+                header
+            })
+            .collect();
+        BareSteered { opened, slice, headers, received: 0, _pointed_to: (slices, bytes) }
+    }
+}
+
+impl Receiver for BareSteered {
+    fn targets(&self) -> Vec<SocketAddr> {
+        self.slice.ports().map(|port| SocketAddr::new(self.slice.address, port)).collect()
+    }
+
+    fn turn(&mut self) {
+        clock::sleep_until(clock::mono() + TICK);
+        let socket = self.opened.source.bound_to(self.slice.first).expect("it is bound to its first port");
+        loop {
+            for header in &mut self.headers {
+                (header.msg_hdr.msg_namelen, header.msg_hdr.msg_controllen) = (28, 13 * 8);
+            }
+            // SAFETY: the headers point to memory that lives in `self` and is as long as they say.
+            let count = unsafe {
+                let (fd, flags) = (socket.as_raw_fd(), libc::MSG_DONTWAIT as _);
+                libc::recvmmsg(
+                    fd,
+                    self.headers.as_mut_ptr(),
+                    STEERED_BATCH as u32,
+                    flags,
+                    std::ptr::null_mut(),
+                )
+            };
+            self.received += count.max(0) as u64;
+            if (count as isize) < STEERED_BATCH as isize {
                 return;
             }
         }

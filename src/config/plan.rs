@@ -170,14 +170,7 @@ impl Check<'_> {
                 "ring",
                 &[("auto", RingChoice::Auto), ("io_uring", RingChoice::IoUring), ("poll", RingChoice::Poll)],
             ),
-            receive: self.one_of(
-                "receive",
-                &[
-                    ("auto", ReceiveChoice::Auto),
-                    ("sockets", ReceiveChoice::Sockets),
-                    ("steered", ReceiveChoice::Steered),
-                ],
-            ),
+            receive: self.receive(),
             pin: self.switch("pin"),
             calls_max,
             calls_per_second_max: self.number("calls_per_second_max", 0, RATE_MAX) as u32,
@@ -314,6 +307,15 @@ impl Check<'_> {
             0 => (pairs / 2).clamp(1, CALLS_MAX),
             said => said,
         }
+    }
+
+    fn receive(&mut self) -> ReceiveChoice {
+        let choices = [
+            ("auto", ReceiveChoice::Auto),
+            ("sockets", ReceiveChoice::Sockets),
+            ("steered", ReceiveChoice::Steered),
+        ];
+        self.one_of("receive", &choices)
     }
 
     fn receive_buffers(&mut self, shard_calls: u32) -> u32 {

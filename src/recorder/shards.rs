@@ -24,7 +24,7 @@ pub(super) struct Shards {
     waiting: Vec<VecDeque<Command>>,
 }
 
-/// Starts all shards of the plan.
+/// Starts all shards of the plan, then gives up the calling thread's privileges: what it starts from then on has none.
 pub(super) fn start(plan: &Plan, cores: &[usize], bell: &Arc<Notify>) -> Result<Shards, StartError> {
     let mut shards = Shards { ring: "", ends: Vec::new(), threads: Vec::new(), waiting: Vec::new() };
     let sources = open_tier(plan)?;
@@ -36,6 +36,7 @@ pub(super) fn start(plan: &Plan, cores: &[usize], bell: &Arc<Notify>) -> Result<
         shards.threads.push(thread);
         shards.waiting.push(VecDeque::new());
     }
+    give_up_privileges();
     Ok(shards)
 }
 
@@ -96,7 +97,7 @@ fn open_tier(plan: &Plan) -> Result<Vec<ShardSource>, StartError> {
 }
 
 /// Nothing that comes after the start needs them.
-pub(super) fn give_up_privileges() {
+fn give_up_privileges() {
     if let Err(why) = capability::give_up() {
         tracing::warn!(%why, "capabilities that are not needed any more stay with the process");
     }

@@ -15,6 +15,8 @@ fn plan(folder: &std::path::Path, ports: &str) -> Plan {
     let path = |name: &str| folder.join(name).display().to_string();
     let raw = Raw::default()
         .with("sip.listen", "udp:127.0.0.1:0, tcp:127.0.0.1:0")
+        // The ports are fixed, and other runs of these tests may use them at the same time.
+        .with("receive", "sockets")
         .with("rtp.bind", "127.0.0.1")
         .with("rtp.ports", ports)
         .with("rtp.receive_buffers", "64")

@@ -1,4 +1,6 @@
 //! What the end-to-end tests share: the real binary on loopback in a folder of its own, raw SIP, and a way into its recordings.
+//!
+//! The receive tier is the best that this user gets; `TAPEHEAD_RECEIVE=sockets` in the environment runs a test on another one.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
 
 pub mod audio;
@@ -34,8 +36,14 @@ pub struct Recorder {
 /// Ports for one recorder, clear of the ephemeral range; each test of a process gets its own.
 fn rtp_ports() -> (u16, u16) {
     static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 12_000 + (std::process::id() % 40) as u16 * 400 + NEXT.fetch_add(1, Ordering::Relaxed) * 40;
-    (first, first + 39)
+    loop {
+        let first =
+            12_000 + (std::process::id() % 40) as u16 * 400 + NEXT.fetch_add(1, Ordering::Relaxed) * 40;
+        // The tier `steered` holds the first port of its range for as long as it lives.
+        if UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).is_ok() {
+            return (first, first + 39);
+        }
+    }
 }
 
 /// A port that is free for UDP and TCP. Somebody else may take it in between; that has not been seen to happen.
