@@ -8,7 +8,8 @@
 //! ```
 //!
 //! 1. **It arrives.** Each track has a UDP socket of its own, so the local port says whose packet it is. The ring ([`crate::ring`]) has a multishot receive
-//!    armed on each socket. The kernel puts the datagram into one of the shard's buffers; nobody is woken.
+//!    armed on each socket. The kernel puts the datagram into one of the shard's buffers; nobody is woken. With privileges there are better ways in:
+//!    [`super::receive_tiers`].
 //! 2. **The tick.** Every 20 ms ([`crate::limits::TICK`]) the shard drains its ring. It sleeps beside it, where packets do not wake it and
 //!    the control core can: a command finds an awake shard, or wakes it ([`crate::link::Sleeper`]). Batching by time is what makes receiving cheap:
 //!    waking for each packet costs about four times as much. The packet's arrival time comes with it.

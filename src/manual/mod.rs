@@ -5,6 +5,7 @@
 //! - [`sealed_format`]: what a recording is, byte by byte, for whoever has to open one without us
 //! - [`interop`]: what recording clients really send, where it is taken care of, and what proves it
 //! - [`media_encryption`]: SRTP, from the session description to the packet
+//! - [`receive_tiers`]: how media gets from the kernel to a shard, and what each way needs
 //! - [`failure_model`]: what may break, what it costs, and where it is written down
 //! - [`operating`]: installing, configuring, watching, recovering
 //! - [`proving`]: what `./check` proves, and how to add to it
@@ -18,4 +19,5 @@ pub mod life_of_a_packet;
 pub mod media_encryption;
 pub mod operating;
 pub mod proving;
+pub mod receive_tiers;
 pub mod sealed_format;

@@ -14,7 +14,9 @@
 //! - **Locked memory.** Ring memory and registered blocks (34 KiB per call) count against RLIMIT_MEMLOCK. Where the limit is smaller, 8 MiB for
 //!   an ordinary user, blocks are written without being registered, with a warning that names both figures: set
 //!   `LimitMEMLOCK=infinity` in the unit.
-//! - **Open files.** Four sockets and a file per two-track call: `LimitNOFILE=1048576`.
+//! - **A receive tier.** With CAP_BPF and CAP_NET_ADMIN each shard receives all its ports through one socket, for less
+//!   ([`super::receive_tiers`] has the unit's lines). Without, a socket per port.
+//! - **Open files.** Without that tier four sockets and a file per two-track call: `LimitNOFILE=1048576`.
 //! - **Ports.** Put the RTP range into `net.ipv4.ip_local_reserved_ports`, or an outgoing connection may sit on one of them.
 //! - **A file system with O_DIRECT** (ext4, XFS) for the recordings. Elsewhere writes go through the page cache.
 //! - **Cores.** One per shard, pinned, and one for signalling. Keep network interrupts on the shards' cores and RPS off.

@@ -88,6 +88,13 @@ fn drain(tier: &mut impl Ring) -> (Vec<(SocketIx, Vec<u8>)>, u32) {
     (received, strays)
 }
 
+/// Opens a port; clocks are compared to within some microseconds, so there is a moment of silence before and after.
+fn bind(tier: &mut impl Ring, socket: u32, at: SocketAddr, blocks: &BlockPool) {
+    std::thread::sleep(Duration::from_millis(1));
+    tier.submit(Op::Bind { socket: SocketIx(socket), at }, blocks).unwrap();
+    std::thread::sleep(Duration::from_millis(1));
+}
+
 fn poll_tier(slice: PortSlice) -> (Tier<PollRing, Steered>, BlockPool) {
     (tier(slice, PLAN, |plan| PollRing::new(plan).unwrap()), BlockPool::new(1).unwrap())
 }
@@ -98,7 +105,7 @@ fn what_comes_to_a_port_that_is_not_open_is_counted_and_goes_no_further() {
     let (mut tier, blocks) = poll_tier(slice);
     (0..8).for_each(|port| send(at(slice, port), b"nobody"));
     assert_eq!(drain(&mut tier), (vec![], 8));
-    tier.submit(Op::Bind { socket: SocketIx(3), at: at(slice, 7) }, &blocks).unwrap();
+    bind(&mut tier, 3, at(slice, 7), &blocks);
     (0..8).for_each(|port| send(at(slice, port), b"somebody"));
     assert_eq!(drain(&mut tier), (vec![(SocketIx(3), b"somebody".to_vec())], 7));
 }
@@ -107,12 +114,12 @@ fn what_comes_to_a_port_that_is_not_open_is_counted_and_goes_no_further() {
 fn a_port_opened_anew_brings_nothing_of_the_last_call() {
     let slice = slice(LOCALHOST, 2);
     let (mut tier, blocks) = poll_tier(slice);
-    tier.submit(Op::Bind { socket: SocketIx(0), at: at(slice, 1) }, &blocks).unwrap();
+    bind(&mut tier, 0, at(slice, 1), &blocks);
     assert_eq!(drain(&mut tier), (vec![], 0));
     send(at(slice, 1), b"for the last one");
     tier.submit(Op::CloseSocket { socket: SocketIx(0) }, &blocks).unwrap();
     send(at(slice, 1), b"in between");
-    tier.submit(Op::Bind { socket: SocketIx(5), at: at(slice, 1) }, &blocks).unwrap();
+    bind(&mut tier, 5, at(slice, 1), &blocks);
     send(at(slice, 1), b"for the next one");
     assert_eq!(drain(&mut tier), (vec![(SocketIx(5), b"for the next one".to_vec())], 2));
 }
@@ -125,7 +132,7 @@ fn a_report_comes_from_the_port_that_it_is_about() {
     peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     for (socket, port) in [(0, 0), (1, 1), (7, 7)] {
         let (socket, to) = (SocketIx(socket), peer.local_addr().unwrap());
-        tier.submit(Op::Bind { socket, at: at(slice, port) }, &blocks).unwrap();
+        bind(&mut tier, socket.0, at(slice, port), &blocks);
         tier.submit(Op::SendTo { socket, to, bytes: b"report".as_slice().into() }, &blocks).unwrap();
         assert_eq!(peer.recv_from(&mut [0; 16]).unwrap(), (6, at(slice, port)));
         // And the answer comes to it.
@@ -148,8 +155,8 @@ fn each_shard_gets_its_slice() {
         .collect();
     let blocks = BlockPool::new(1).unwrap();
     for (tier, slice) in tiers.iter_mut().zip(slices) {
-        tier.submit(Op::Bind { socket: SocketIx(0), at: at(slice, 0) }, &blocks).unwrap();
-        tier.submit(Op::Bind { socket: SocketIx(1), at: at(slice, 7) }, &blocks).unwrap();
+        bind(tier, 0, at(slice, 0), &blocks);
+        bind(tier, 1, at(slice, 7), &blocks);
         tier.drain(clock::mono(), &mut |_, _| {});
     }
     (0..24).for_each(|port| send(at(whole, port), &[port as u8]));
@@ -210,7 +217,7 @@ fn any_address_takes_what_is_sent_to_each_of_ours() {
     for (address, hosts) in [("0.0.0.0", &["127.0.0.1", "127.0.0.9"][..]), ("::", &["::1", "127.0.0.1"])] {
         let slice = slice(address.parse().unwrap(), 4);
         let (mut tier, blocks) = poll_tier(slice);
-        tier.submit(Op::Bind { socket: SocketIx(0), at: at(slice, 2) }, &blocks).unwrap();
+        bind(&mut tier, 0, at(slice, 2), &blocks);
         for host in hosts {
             send(SocketAddr::new(host.parse().unwrap(), slice.first + 2), host.as_bytes());
             assert_eq!(drain(&mut tier), (vec![(SocketIx(0), host.as_bytes().to_vec())], 0), "{address}");
