@@ -13,6 +13,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -33,12 +34,20 @@ pub struct Recorder {
     pub home: PathBuf,
 }
 
-/// Ports for one recorder, clear of the ephemeral range; each test of a process gets its own.
+/// Ports for one recorder, clear of the ephemeral range. Each process has 400 of its own, for as long as it holds the guard of them; each
+/// recorder gets 40 of these.
 fn rtp_ports() -> (u16, u16) {
+    static GUARD: OnceLock<(u16, UdpSocket)> = OnceLock::new();
     static NEXT: AtomicU16 = AtomicU16::new(0);
+    let guarded = || {
+        let start = (std::process::id() % 40) as u16;
+        let shares = (0..40).map(|step| (start + step) % 40);
+        let free = |share: u16| Some((share, UdpSocket::bind((Ipv4Addr::LOCALHOST, 11_900 + share)).ok()?));
+        shares.into_iter().find_map(free).expect("not 40 test processes at once")
+    };
+    let (share, _) = GUARD.get_or_init(guarded);
     loop {
-        let first =
-            12_000 + (std::process::id() % 40) as u16 * 400 + NEXT.fetch_add(1, Ordering::Relaxed) * 40;
+        let first = 12_000 + share * 400 + NEXT.fetch_add(1, Ordering::Relaxed) % 10 * 40;
         // The tier `steered` holds the first port of its range for as long as it lives.
         if UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).is_ok() {
             return (first, first + 39);
