@@ -4,15 +4,27 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::verify;
+
 /// Loads a SIPREC recorder with calls and proves that it kept every sample.
 #[derive(Parser)]
 #[command(version, disable_help_subcommand = true, arg_required_else_help = true)]
-struct CommandLine {}
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Check every sample of a run's recordings against what was sent
+    Verify(verify::Args),
+}
 
 /// Runs the command line of this process and says how it ended.
 pub fn main() -> ExitCode {
-    let CommandLine {} = CommandLine::parse();
-    ExitCode::SUCCESS
+    match CommandLine::parse().command {
+        Command::Verify(args) => verify::run(args),
+    }
 }
 
 #[cfg(test)]

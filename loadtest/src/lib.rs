@@ -8,3 +8,4 @@ pub mod profile;
 pub mod record;
 pub mod schedule;
 pub mod signal;
+pub mod verify;

@@ -241,6 +241,11 @@ impl Schedule {
         }
     }
 
+    /// When the sample at `position` is due by the stream's clock, if nothing delays it.
+    pub fn due(&self, position: u64) -> Duration {
+        Packet::due(position, self.sample_ns)
+    }
+
     /// Makes the packet at `position`, if one is due there, and moves on.
     fn step(&mut self) {
         let position = self.position;
@@ -260,7 +265,7 @@ impl Schedule {
         };
         self.change(position);
         let packet = Packet {
-            at: Packet::due(position, self.sample_ns) + self.delay(),
+            at: self.due(position) + self.delay(),
             fate: self.fate(),
             ssrc: self.ssrc,
             sequence: self.sequence,
@@ -349,7 +354,7 @@ impl Iterator for Schedule {
     fn next(&mut self) -> Option<Packet> {
         loop {
             // No later packet can be sent before its own position is due.
-            let due = Packet::due(self.position, self.sample_ns);
+            let due = self.due(self.position);
             match self.waiting.front() {
                 Some(first) if first.at < due || self.position >= self.end => {
                     return self.waiting.pop_front();
