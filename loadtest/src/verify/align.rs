@@ -18,6 +18,8 @@ use crate::profile::Profile;
 const NEEDLE: usize = 16;
 /// How far around its place a packet is looked for: 2 s.
 const SEARCH: i64 = 16_000;
+/// Signalling may be so far behind media, in samples: 200 ms.
+const SIGNALLING: u64 = 1600;
 /// Packets that may lie over one another where a source changes.
 const NEIGHBOURS: usize = 64;
 /// Largest packet: 60 ms.
@@ -468,10 +470,11 @@ impl<'a> Walk<'a> {
     }
 
     /// A recorder tells the reason of a gap when the next packet comes. Others that come later may fill it in part: what is left of it keeps
-    /// its reason, be it that of its neighbour.
+    /// its reason, be it that of its neighbour. And the first packet after a hold may come before the word that it is over.
     fn overtaken(&mut self, sources: &[u64]) {
-        let near = self.profile.delay_ms_max() * 8 + 2 * PACKET_MAX as u64;
-        if self.profile.delay_ms_max() == 0 {
+        let held = self.profile.hold.map_or(0, |_| SIGNALLING);
+        let near = self.profile.delay_ms_max() * 8 + held + 2 * PACKET_MAX as u64;
+        if self.profile.delay_ms_max() + held == 0 {
             return;
         }
         let before: Vec<Stretch> = self.found.silent.clone();

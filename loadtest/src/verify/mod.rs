@@ -29,11 +29,13 @@ use crate::record::{self, CallRecord, End};
 pub use align::{Shift, Silence};
 pub use call::{CallVerdict, Rules, TrackVerdict};
 pub(crate) use expected::Piece;
-use recorded::Index;
+use recorded::{Index, is_active};
 pub use report::Totals;
 
 /// Between two looks at a folder whose recordings are not complete yet.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// A folder in motion is looked at so often at least.
+const LOOKS_MIN: u32 = 4;
 /// How often the progress line is written.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -187,8 +189,15 @@ impl Verification<'_> {
         }
         let index = self.index(&calls, &plan);
         let mut totals = Totals { recordings_foreign: index.foreign, ..Totals::default() };
-        let expected: Vec<&CallRecord> = calls.iter().filter(|call| is_recorded(call)).collect();
+        let mut expected: Vec<&CallRecord> = calls.iter().filter(|call| is_recorded(call)).collect();
         totals.refused = (calls.len() - expected.len()) as u64;
+        // The dialog of a client that has vanished lives on, and so does its recording.
+        let open = |call: &CallRecord| {
+            let folders = index.by_call_id.get(&call.call_id);
+            call.end == End::Vanished && folders.is_some_and(|at| at.iter().any(|at| is_active(at)))
+        };
+        expected.retain(|call| !open(call));
+        totals.open = (calls.len() - expected.len()) as u64 - totals.refused;
         self.count_recordings(&calls, &index, &mut totals);
         let verdicts = self.judge_all(&plan, &expected, &index);
         verdicts.iter().for_each(|verdict| totals.add(verdict));
@@ -200,14 +209,20 @@ impl Verification<'_> {
     fn index(&self, calls: &[CallRecord], plan: &Plan) -> Index {
         let prefix = format!("lt-{:x}-", plan.seed);
         let until = Instant::now() + self.wait;
+        let mut looks = 0;
         loop {
             let mut shown = Progress::new("recordings found", 0);
             let index = Index::read(self.recordings, &prefix, self.keys, || shown.step());
-            let there = |call: &CallRecord| index.by_call_id.get(&call.call_id).is_some_and(|at| !active(at));
+            let there = |call: &CallRecord| {
+                let folders = index.by_call_id.get(&call.call_id);
+                folders.is_some_and(|at| at.iter().all(|at| !is_active(at)))
+            };
             let complete = calls.iter().filter(|call| is_recorded(call)).all(there);
-            if complete || Instant::now() >= until {
+            let again = looks < LOOKS_MIN && index.moving > 0;
+            if complete || !again && Instant::now() >= until {
                 return index;
             }
+            looks += 1;
             std::thread::sleep(LOOK_INTERVAL);
         }
     }
@@ -270,6 +285,9 @@ impl Verification<'_> {
         match recorded::open(folder, self.keys, profile.codec) {
             Ok(mut recorded) => {
                 let state = recorded.manifest.state;
+                if is_active(folder) {
+                    recorded.damage.push("the recording is still being written".to_owned());
+                }
                 if state != RecordingState::Complete && call.end != End::Vanished {
                     recorded.damage.push(format!("the recording is {state:?}"));
                 }
@@ -278,13 +296,6 @@ impl Verification<'_> {
             Err(why) => CallVerdict::bad(call, format!("{}: {why}", folder.display())),
         }
     }
-}
-
-/// Whether a recording still lies among those that are being written.
-fn active(folders: &[PathBuf]) -> bool {
-    folders.iter().any(|folder| {
-        folder.parent().is_some_and(|parent| parent.ends_with(tapehead::recording::layout::ACTIVE))
-    })
 }
 
 /// A line on the terminal that is written anew.

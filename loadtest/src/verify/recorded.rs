@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use tapehead::keys::KeyProvider;
 use tapehead::limits::FRAME_PLAIN_BYTES;
 use tapehead::media::{SampleFormat, alaw_to_linear, mulaw_to_linear};
+use tapehead::recording::layout::ACTIVE;
 use tapehead::recording::manifest::SegmentEntry;
 use tapehead::recording::{Manifest, wav};
 use tapehead::seal::AudioParams;
@@ -41,6 +42,8 @@ pub struct Index {
     pub unreadable: Vec<(PathBuf, String)>,
     /// Recordings whose Call-ID is not of the run.
     pub foreign: u64,
+    /// Folders that were moved while they were looked at, or that are so new that they hold no manifest.
+    pub moving: u64,
 }
 
 impl Index {
@@ -54,6 +57,8 @@ impl Index {
                     index.by_call_id.entry(manifest.sip.call_id).or_default().push(folder);
                 }
                 Ok(_) => index.foreign += 1,
+                // The recorder finishes recordings meanwhile: this one lies elsewhere by now, or has just begun.
+                Err(_) if !folder.join(MANIFEST).exists() && is_active(&folder) => index.moving += 1,
                 Err(why) => index.unreadable.push((folder, why.to_string())),
             }
         }
@@ -61,7 +66,12 @@ impl Index {
     }
 }
 
-/// Opens a recording, whose track `n` has `codecs[n]`, or the last of them.
+/// Whether a folder lies among those of recordings that are being written.
+pub fn is_active(folder: &Path) -> bool {
+    folder.parent().is_some_and(|parent| parent.ends_with(ACTIVE))
+}
+
+/// Opens a recording whose tracks all have this codec.
 pub fn open(folder: &Path, keys: &dyn KeyProvider, codec: Codec) -> Result<Recorded, String> {
     let manifest = read_manifest(&OsDisk, &folder.join(MANIFEST), keys).map_err(|why| why.to_string())?;
     if manifest.samples > SAMPLES_MAX {

@@ -19,6 +19,8 @@ pub struct Totals {
     pub calls_bad: u64,
     /// Calls that were refused, and rightly have none.
     pub refused: u64,
+    /// Calls of clients that vanished, whose recordings are still being written: not judged.
+    pub open: u64,
     /// Tracks.
     pub tracks: u64,
     /// Recordings that should be there and are not.
@@ -117,6 +119,12 @@ impl Totals {
             0 => String::new(),
             extra => format!(", {extra} recordings EXTRA"),
         };
+        let open = match self.open {
+            0 => String::new(),
+            open => format!(
+                "\nnot judged             {open} clients vanished and their recordings are still open: stop the recorder, or wait"
+            ),
+        };
         format!(
             "calls                  {} with {} tracks, {} of them bad; {} refused{missing}{extra}\n\
              samples right          {} of {} sent\n\
@@ -125,7 +133,7 @@ impl Totals {
              silence not accounted  {}\n\
              extra samples          {}\n\
              misplacement           median {:.2} ms, worst {:.2} ms; moved {} times with reason, {} without\n\
-             other findings         {}",
+             other findings         {}{open}",
             self.calls,
             self.tracks,
             self.calls_bad,

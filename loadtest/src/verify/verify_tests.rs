@@ -609,6 +609,28 @@ fn a_client_that_vanished_is_judged_by_what_it_sent() {
 }
 
 #[test]
+fn a_recording_still_open_is_not_judged_if_its_client_vanished_and_bad_if_it_hung_up() {
+    let mut fixture = Fixture::new(clean(), 100);
+    (0..2).for_each(|_| fixture.call(|_| {}));
+    let root = fixture.home.path().join("recordings");
+    let active = root.join(layout::ACTIVE);
+    let folders = tapehead::store::find_recordings(&OsDisk, &root);
+    let of_second = folders.iter().find(|folder| {
+        let manifest = tapehead::store::read_manifest(&OsDisk, &folder.join(layout::MANIFEST), &fixture.keys);
+        manifest.unwrap().sip.call_id == fixture.calls[1].call_id
+    });
+    std::fs::rename(of_second.unwrap(), active.join(of_second.unwrap().file_name().unwrap())).unwrap();
+    fixture.calls[1].end = End::Vanished;
+    let totals = fixture.verify().totals;
+    assert_eq!((totals.open, totals.calls, totals.is_good()), (1, 1, true));
+    std::fs::remove_dir_all(fixture.home.path().join("run")).unwrap();
+    fixture.calls[1].end = End::HungUp;
+    let Verified { totals, calls } = fixture.verify();
+    assert_eq!((totals.open, totals.calls, totals.is_good()), (0, 2, false));
+    assert!(calls[1].findings[0].contains("is still being written"), "{:?}", calls[1].findings);
+}
+
+#[test]
 fn a_run_without_calls_proves_nothing() {
     assert!(!Fixture::new(clean(), 1).verify().totals.is_good());
 }
