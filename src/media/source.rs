@@ -29,8 +29,8 @@ pub(super) struct Source {
     /// Offset and last timestamp before it was anchored anew: packets from then may still be on their way.
     before: Option<(i64, i64)>,
     pub(super) last_arrival: u64,
-    /// Arrival of the first of the packets that were late without a break.
-    pub(super) late_since: Option<u64>,
+    /// Arrivals of the first and the last of the packets that were late without a break.
+    pub(super) late: Option<(u64, u64)>,
     /// Largest (position - arrival) of the running drift window, and packets in it.
     pub(super) lead: i64,
     pub(super) measured: u32,
@@ -70,7 +70,7 @@ impl Source {
             last: None,
             before: None,
             last_arrival: arrival,
-            late_since: None,
+            late: None,
             lead: i64::MIN,
             measured: 0,
             lead_at_first: None,
@@ -99,9 +99,9 @@ impl Source {
             .filter(|position| position - arrival <= ahead_max)
     }
 
-    /// For how long its packets have all been late, in samples.
+    /// For how long its packets have all been late, in samples. A silence after a late one is not counted: nothing was late in it.
     pub(super) fn late_for(&self) -> u64 {
-        self.late_since.map_or(0, |since| self.last_arrival.saturating_sub(since))
+        self.late.map_or(0, |(first, last)| last.saturating_sub(first))
     }
 
     /// Minimum-delay filter: the packet that waited least in the network tells how the two clocks stand.
@@ -122,7 +122,7 @@ impl Source {
     pub(super) fn anchor(&mut self, offset: i64) {
         self.before = self.offset.zip(self.last.map(|last| last.timestamp));
         self.offset = Some(offset);
-        self.late_since = None;
+        self.late = None;
         (self.lead, self.measured, self.lead_at_first, self.drift) = (i64::MIN, 0, None, 0);
     }
 }

@@ -208,7 +208,8 @@ impl Track {
     /// A whole packet of `ssrc` was late (`true`) or was not.
     pub fn late_run(&mut self, ssrc: u32, late: bool) {
         if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
-            source.late_since = if late { source.late_since.or(Some(source.last_arrival)) } else { None };
+            let at = source.last_arrival;
+            source.late = late.then(|| (source.late.map_or(at, |(first, _)| first), at));
         }
     }
 
@@ -306,8 +307,10 @@ impl Track {
     /// The position of an audio packet that advances its source.
     fn in_order(&mut self, index: usize, step: Step, marker: bool, restarted: bool) -> i64 {
         let source = &self.sources[index];
+        // Where it should be by the anchor, whatever the last one did: that may have been late itself.
+        let in_place = |offset: i64| (step.timestamp + offset - step.arrival).abs() <= JUMP_TOLERANCE;
         let offset = match (source.offset, source.last) {
-            (Some(offset), Some(last)) if last.follows(&step, restarted) => {
+            (Some(offset), Some(last)) if last.follows(&step, restarted) || in_place(offset) => {
                 let lead = step.timestamp + offset - step.arrival;
                 if lead > samples(AHEAD_MAX) || source.late_for() >= LATE_RUN {
                     self.anchor(index, step, Cause::Drift, step.arrival)
@@ -583,6 +586,19 @@ mod tests {
         }
         assert_eq!(last, 59 * 160 + 1440);
         assert_eq!(bench.track.counters.anchors, 2);
+    }
+
+    #[test]
+    fn a_late_packet_before_a_silence_moves_nothing() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        // The last of a talk spurt is late; the next spurt is not, but for the jitter of its first packet.
+        assert_eq!(bench.packet(2, 160, 5000), Some(160));
+        bench.track.late_run(7, true);
+        assert_eq!(bench.packet(3, 16_000, 16_100), Some(16_000));
+        bench.track.late_run(7, false);
+        assert_eq!(bench.packet(4, 16_160, 16_160), Some(16_160));
+        assert_eq!(bench.track.counters.anchors, 1);
     }
 
     #[test]
