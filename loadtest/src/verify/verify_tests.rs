@@ -337,6 +337,7 @@ fn all_faults() -> Profile {
         reorder: Some(Reorder { share: 0.03, packets: 2 }),
         duplicate: 0.02,
         jitter_ms: 15,
+        late: Some(Late { share: 0.005, by_ms: 700 }),
         ssrc_change_s: Some(3.0),
         timestamp_jump_s: Some(4.0),
         dtx: Some(Dtx { talk_ms: 1500, silence_ms: 900, comfort_noise: true }),
@@ -395,6 +396,21 @@ fn late_packets_are_late_and_nothing_else() {
     let totals = assert_good(&fixture);
     assert!(totals.silence.late > 20 * 160);
     assert_eq!(totals.right + totals.silence.late, totals.sent);
+}
+
+#[test]
+fn late_packets_before_silences_move_nothing() {
+    let profile = Profile {
+        late: Some(Late { share: 0.02, by_ms: 600 }),
+        dtx: Some(Dtx { talk_ms: 700, silence_ms: 1500, comfort_noise: false }),
+        jitter_ms: 30,
+        loss: 0.01,
+        ..clean()
+    };
+    let mut fixture = Fixture::new(profile, 600);
+    (0..8).for_each(|_| fixture.call(|_| {}));
+    let totals = assert_good(&fixture);
+    assert_eq!((totals.shifts_explained, totals.shifts_unexplained), (0, 0));
 }
 
 #[test]
