@@ -31,6 +31,8 @@ pub(super) struct Source {
     pub(super) last_arrival: u64,
     /// Arrivals of the first and the last of the packets that were late without a break.
     pub(super) late: Option<(u64, u64)>,
+    /// The last packet had been overtaken: that it is late says nothing of the others.
+    pub(super) was_overtaken: bool,
     /// Largest (position - arrival) of the running drift window, and packets in it.
     pub(super) lead: i64,
     pub(super) measured: u32,
@@ -71,6 +73,7 @@ impl Source {
             before: None,
             last_arrival: arrival,
             late: None,
+            was_overtaken: false,
             lead: i64::MIN,
             measured: 0,
             lead_at_first: None,

@@ -186,9 +186,11 @@ impl Track {
         }
         let timestamp = self.sources[index].extend(packet.timestamp);
         let step = Step { extended, timestamp, arrival: arrival as i64, samples: length as i64 };
+        // A source whose first packets were not audio has no anchor yet: its first audio sets it.
+        let overtaken = matches!(seen, Seen::Old { .. }) && self.sources[index].last.is_some();
+        self.sources[index].was_overtaken = overtaken;
         let position = match seen {
-            // A source whose first packets were not audio has no anchor yet: its first audio sets it.
-            Seen::Old { .. } if self.sources[index].last.is_some() => {
+            _ if overtaken => {
                 let overtaken =
                     self.sources[index].overtaken(packet.timestamp, arrival as i64, samples(AHEAD_MAX));
                 let Some(position) = overtaken else { return Verdict::Done(Fate::Late) };
@@ -209,6 +211,9 @@ impl Track {
     pub fn late_run(&mut self, ssrc: u32, late: bool) {
         if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
             let at = source.last_arrival;
+            if late && source.was_overtaken {
+                return;
+            }
             source.late = late.then(|| (source.late.map_or(at, |(first, _)| first), at));
         }
     }
@@ -598,6 +603,20 @@ mod tests {
         assert_eq!(bench.packet(3, 16_000, 16_100), Some(16_000));
         bench.track.late_run(7, false);
         assert_eq!(bench.packet(4, 16_160, 16_160), Some(16_160));
+        assert_eq!(bench.track.counters.anchors, 1);
+    }
+
+    #[test]
+    fn overtaken_packets_that_trickle_in_late_move_nothing() {
+        let mut bench = Bench::new();
+        for number in [0, 1, 2, 5, 6, 8] {
+            bench.packet(number, u32::from(number) * 160, u64::from(number) * 160);
+        }
+        for (number, arrival) in [(3, 5000), (4, 7500), (7, 9500)] {
+            bench.packet(number, u32::from(number) * 160, arrival);
+            bench.track.late_run(7, true);
+        }
+        assert_eq!(bench.packet(9, 16_000, 16_200), Some(16_000));
         assert_eq!(bench.track.counters.anchors, 1);
     }
 
