@@ -20,6 +20,8 @@ const NEEDLE: usize = 16;
 const SEARCH: i64 = 16_000;
 /// Signalling may be so far behind media, in samples: 200 ms.
 const SIGNALLING: u64 = 1600;
+/// Packets that may overtake one.
+const OVERTAKE_MAX: usize = 8;
 /// Packets that may lie over one another where a source changes.
 const NEIGHBOURS: usize = 64;
 /// Largest packet: 60 ms.
@@ -448,7 +450,9 @@ impl<'a> Walk<'a> {
             sources: Vec::new(),
         };
         for (number, piece) in self.expected.pieces.iter().enumerate() {
-            let reasons = walk.between(piece, self.profile, &mut self.found.silence);
+            let mut behind = self.expected.pieces[number + 1..].iter().take(OVERTAKE_MAX);
+            let overtaken = behind.any(|next| next.delivered && next.at_ns < piece.at_ns);
+            let reasons = walk.between((piece, overtaken), self.profile, &mut self.found.silence);
             walk.reasons |= reasons;
             let found = self.found.offsets.get(number).copied().flatten();
             if piece.samples > 0 && !piece.delivered {
@@ -505,7 +509,12 @@ struct Gaps {
 
 impl Gaps {
     /// What lies between the last packet and this one, by the schedule.
-    fn between(&mut self, piece: &Piece, profile: &Profile, silence: &mut Silence) -> Reasons {
+    fn between(
+        &mut self,
+        (piece, overtaken): (&Piece, bool),
+        profile: &Profile,
+        silence: &mut Silence,
+    ) -> Reasons {
         let mut reasons = Reasons::NONE;
         let last = self.sent_until.replace((piece.end(), piece.epoch, piece.sequence));
         let Some((until, epoch, sequence)) = last else {
@@ -517,7 +526,6 @@ impl Gaps {
             self.sources.push((piece.position as i64 + self.shift).max(0) as u64);
         }
         // A number between was still on its way when the stream was cut, or this one came after those behind it.
-        let overtaken = piece.samples == 0 && piece.delay_ns > 0;
         if overtaken || piece.sequence != sequence.wrapping_add(1) && piece.epoch == epoch {
             reasons |= Reasons::LOST;
         }
