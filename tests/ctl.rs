@@ -7,19 +7,11 @@ use std::path::Path;
 use std::process::Output;
 use std::time::Duration;
 
-use common::{Recorder, options, said, tapehead};
+use common::{PARTIES, Recorder, home, options, said, tapehead};
 use tapehead::sip::Transport;
-use tapehead::src_client::{Call, CallError, Law, Party};
+use tapehead::src_client::{Call, CallError};
 
 const SECOND: Duration = Duration::from_secs(1);
-const PARTIES: [Party<'static>; 2] = [
-    Party { name: "Ada", aor: "sip:ada@example.com", law: Law::Mulaw },
-    Party { name: "Bob", aor: "sip:bob@example.com", law: Law::Mulaw },
-];
-
-fn home() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder of our own")
-}
 
 fn ctl(home: &Path, arguments: &[&str]) -> Output {
     tapehead(home, ["ctl"].iter().chain(arguments))

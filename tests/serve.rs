@@ -7,7 +7,10 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use common::recordings::recording_of;
-use common::{Recorder, ask, ask_tcp, code, config_text, export, options, request, said, tapehead, verify};
+use common::{
+    PARTIES, Recorder, ask, ask_tcp, code, config_text, export, home, options, request, said, tapehead,
+    verify,
+};
 use tapehead::demo::compare::{Heard, compare};
 use tapehead::media::Cause;
 use tapehead::recording::manifest::RecordingState;
@@ -16,18 +19,10 @@ use tapehead::sip::event::Event;
 use tapehead::sip::{Transport, client::Invitation};
 use tapehead::src_client::call::invitation;
 use tapehead::src_client::pace::{self, Feed};
-use tapehead::src_client::{Call, CallError, Impairment, Law, Line, Party, Script, Signal, StreamPlan};
+use tapehead::src_client::{Call, CallError, Impairment, Law, Line, Script, Signal, StreamPlan};
 use tapehead::sys::clock;
 
 const SECOND: Duration = Duration::from_secs(1);
-const PARTIES: [Party<'static>; 2] = [
-    Party { name: "Ada", aor: "sip:ada@example.com", law: Law::Mulaw },
-    Party { name: "Bob", aor: "sip:bob@example.com", law: Law::Mulaw },
-];
-
-fn home() -> tempfile::TempDir {
-    tempfile::tempdir().expect("a folder of our own")
-}
 
 /// A script of `packets` packets for each track, which go on where `after` packets have been sent.
 fn scripts(packets: u32) -> [Script; 2] {

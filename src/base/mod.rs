@@ -25,3 +25,22 @@ pub trait Entropy {
     /// Fills `out` with random bytes.
     fn fill(&mut self, out: &mut [u8]);
 }
+
+/// Randomness that is none, for tests: the same from the same seed.
+#[cfg(test)]
+pub(crate) struct Seeded(Prng);
+
+#[cfg(test)]
+impl Seeded {
+    /// From this seed.
+    pub fn new(seed: u64) -> Seeded {
+        Seeded(Prng::new(seed))
+    }
+}
+
+#[cfg(test)]
+impl Entropy for Seeded {
+    fn fill(&mut self, out: &mut [u8]) {
+        self.0.fill(out);
+    }
+}

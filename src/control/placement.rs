@@ -1,11 +1,15 @@
 //! Which shard gets a call: the least busy one that has a slot, ports, blocks and time for it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::Refusal;
 use crate::base::Mono;
 use crate::limits::{BUSY_HYSTERESIS_PPM, BUSY_STEP_PPM, CALL_BUSY_PPM_MIN, PORT_REST};
 use crate::link::ShardStats;
+
+/// Ports that come free within so much of each other count as resting equally long.
+const REST_STEP: Duration = Duration::from_millis(50);
 
 struct Shard {
     calls: u32,
@@ -78,17 +82,16 @@ impl Shards {
 
     /// Why a shard can't take a call of so many tracks now.
     fn obstacle(&self, shard: &Shard, tracks: u32, now: Mono) -> Option<Refusal> {
-        let resting: u32 =
-            shard.resting.iter().filter(|(until, _)| *until > now).map(|(_, pairs)| pairs).sum();
-        let reasons = [
-            (shard.calls >= self.calls_max, Refusal::ShardCalls),
-            (shard.tracks + tracks > self.pairs, Refusal::PortsUsed),
-            (shard.tracks + tracks + resting > self.pairs, Refusal::PortsRest),
-            (shard.portless_until > now, Refusal::PortsHeld),
-            (shard.lacks_blocks(), Refusal::NoBlocks),
-            (self.is_busy(shard), Refusal::Busy),
-        ];
-        reasons.into_iter().find_map(|(applies, refusal)| applies.then_some(refusal))
+        let wanted = shard.tracks + tracks;
+        match () {
+            () if shard.calls >= self.calls_max => Some(Refusal::ShardCalls),
+            () if wanted > self.pairs => Some(Refusal::PortsUsed),
+            () if wanted + shard.resting(now) > self.pairs => Some(Refusal::PortsRest),
+            () if shard.portless_until > now => Some(Refusal::PortsHeld),
+            () if shard.lacks_blocks() => Some(Refusal::NoBlocks),
+            () if self.is_busy(shard) => Some(Refusal::Busy),
+            () => None,
+        }
     }
 
     /// Takes a place for a call of so many tracks.
@@ -185,12 +188,18 @@ impl Shard {
         while self.resting.front().is_some_and(|(until, _)| *until <= now) {
             self.resting.pop_front();
         }
-        let until = now + PORT_REST;
+        // In steps, so that there are few of them.
+        let until = Mono((now + PORT_REST).0.next_multiple_of(REST_STEP.as_nanos() as u64));
         match self.resting.back_mut().filter(|(last, _)| *last == until) {
             Some((_, resting)) => *resting += pairs,
             None if pairs > 0 => self.resting.push_back((until, pairs)),
             None => {}
         }
+    }
+
+    /// Port pairs that rest.
+    fn resting(&self, now: Mono) -> u32 {
+        self.resting.iter().filter(|(until, _)| *until > now).map(|(_, pairs)| pairs).sum()
     }
 
     /// Whether its pool is so empty that another call would cost the running ones their audio: the disk is too slow.

@@ -1,7 +1,7 @@
 //! Whole calls against a shard that the test plays: what control says to whom, in which order.
 
 use super::*;
-use crate::base::{Prng, Wall};
+use crate::base::{Seeded, Wall};
 use crate::link::{self, Command, SegmentReport, TrackReport};
 use crate::media::{Cause, Interval, SampleFormat};
 use crate::recording::Manifest;
@@ -17,14 +17,6 @@ mod live_tests;
 mod model_tests;
 mod opening_tests;
 mod pause_tests;
-
-struct Seeded(Prng);
-
-impl Entropy for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill(out);
-    }
-}
 
 const OFFER: &str = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\n\
     m=audio 4000 RTP/AVP 0\r\na=label:1\r\na=sendonly\r\nm=audio 4002 RTP/AVP 0\r\na=label:2\r\na=sendonly\r\n";
@@ -71,7 +63,7 @@ impl World {
 
     fn with(rules: Rules) -> World {
         World {
-            control: Control::new(rules, 2, Seeded(Prng::new(1))),
+            control: Control::new(rules, 2, Seeded::new(1)),
             ms: 1000,
             requests: 0,
             answers: Vec::new(),

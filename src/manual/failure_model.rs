@@ -14,7 +14,7 @@
 //! | power loss | the same, and what the disk had not kept | the same |
 //! | disk full, I/O error | new calls get 503; running calls keep what fits into their blocks, write it when there is room again, then lose audio | interval with cause `overflow`, error in the log |
 //! | the master key can't be read | nothing: `serve` does not start | error that names the file |
-//! | a data key can't be wrapped | nothing: the call gets 503 | error in the log |
+//! | a data key can't be wrapped, or the provider does not answer within a second | nothing: the call gets 503 | error in the log, counter |
 //! | a peer sends nonsense | nothing | counted by reason, answered 400 where an answer is possible |
 //! | a file is damaged later | the frames hit, no more | `verify` names file and frame; `export` gives the rest and exits with 3 |
 //! | a file is cut | what is behind the cut | the missing last frame: `verify` says so |

@@ -89,7 +89,7 @@
 //!
 //! | command | what it does |
 //! |---|---|
-//! | `ctl status` | calls, how many more would be taken and what bounds them, shards, SIP, refusals by reason |
+//! | `ctl status` | calls, how many more would be taken and what bounds them, shards, SIP, and every refusal so far: of calls, of requests, of connections and handshakes, of what metadata had too much of |
 //! | `ctl calls`, `ctl call ID` | calls; one of them, by its number or its recording. Names and numbers only with `--show-parties` |
 //! | `ctl dialogs` | SIP dialogs with their state and what is left of their session timers |
 //! | `ctl pause ID`, `ctl resume ID` | keep no audio of this call for a while; `--all` of all, and of those to come. `--reason` goes into the manifest |
@@ -106,13 +106,15 @@
 //! the client asks another recorder; it is answered before anything is kept of it, and counted by reason. The bounds:
 //!
 //! - `calls_max`, and `calls_max` of a peer;
-//! - ports and call slots of the shards (`rtp.ports`);
+//! - ports and call slots of the shards (`rtp.ports`). A port pair rests two seconds after its call (`ports_rest`); a shard that finds other processes on
+//!   its ports is left alone as long (`ports_held`);
 //! - `calls_per_second_max`: a second's worth at once, then one at a time;
 //! - `shard_busy_max_percent`: shards tell once a second how much of their core they use; calls go to the least busy one, those of the last
 //!   second are reckoned with at what a call costs on average, and a shard that was too busy takes calls again 5 points below the bound;
 //! - blocks: a shard with less than a twentieth of its pool free has a disk that does not keep up;
 //! - `recordings.free_mb_min`, and 10,000 recordings that wait to be finalised;
-//! - the key provider: after three failures in a row it is left alone for two seconds.
+//! - the key provider: it has a second for each key, and one that hangs holds up nobody else. After three failures in a row it is left alone for two
+//!   seconds; then one call at a time finds out whether it is back.
 //!
 //! OPTIONS outside of a call says the same: 503 while no call at all would be taken, 200 otherwise. The rate and the bounds of single peers do
 //! not count there: a recorder that is only approached too fast, or by one client too often, is not out of order.

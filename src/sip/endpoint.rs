@@ -28,10 +28,11 @@ use super::malformed::Malformed;
 use super::message::Message;
 use super::method::Method;
 use super::outbound::Outbounds;
-use super::peer::Peer;
+use super::peer::{Peer, Transport};
 use super::server::{Again, Server};
 use super::session_id::{self, NIL, SessionId};
 use crate::base::{Entropy, Mono};
+use crate::limits::SIP_ANSWER_BYTES;
 
 /// Methods that are served. In Allow (RFC 3261 section 20.5).
 pub const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, PRACK, MESSAGE, NOTIFY";
@@ -200,7 +201,12 @@ impl Endpoint {
         }
     }
 
+    /// RFC 3261 section 18.1.1 would have a long request go over TCP. Whether the peer takes that nobody has said, and what it has sent us
+    /// was longer: ours goes the way it came, in fragments, and is counted.
     pub(super) fn send(&mut self, (to, fallback, bytes): Again) {
+        if to.transport == Transport::Udp && bytes.len() > SIP_ANSWER_BYTES {
+            self.counters.datagrams_long += 1;
+        }
         self.out.push_back(Action::Send { to, fallback, bytes });
     }
 

@@ -349,6 +349,8 @@ crate::counters! {
         pub out_of_order: u64,
         /// Re-INVITEs answered 500: an earlier one is not answered.
         pub out_of_turn: u64,
+        /// Messages of ours over UDP that were too long for one packet: they go in fragments.
+        pub datagrams_long: u64,
         /// OPTIONS answered.
         pub options: u64,
         /// Refreshes of sessions sent.

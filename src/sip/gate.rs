@@ -140,21 +140,13 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Prng, network};
-
-    struct Seeded(Prng);
-
-    impl Entropy for Seeded {
-        fn fill(&mut self, out: &mut [u8]) {
-            self.0.fill(out);
-        }
-    }
+    use crate::base::{Seeded, network};
 
     fn gate(allow: &[&str], rules: Vec<(&str, Rule)>) -> Gate {
         let allow: Vec<_> = allow.iter().map(|text| network(text).unwrap()).collect();
         let rules =
             rules.into_iter().map(|(text, rule)| Rule { networks: vec![network(text).unwrap()], ..rule });
-        Gate::new(&allow, rules.collect(), "tapehead", &mut Seeded(Prng::new(1)))
+        Gate::new(&allow, rules.collect(), "tapehead", &mut Seeded::new(1))
     }
 
     fn request(method: &str, to_tag: &str, header: &str) -> Message {

@@ -122,18 +122,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::base::Prng;
-
-    struct Seeded(Prng);
-
-    impl Entropy for Seeded {
-        fn fill(&mut self, out: &mut [u8]) {
-            self.0.fill(out);
-        }
-    }
+    use crate::base::Seeded;
 
     fn nonces(seed: u64, max: usize) -> Nonces {
-        Nonces::bounded(&mut Seeded(Prng::new(seed)), max)
+        Nonces::bounded(&mut Seeded::new(seed), max)
     }
 
     #[test]

@@ -7,18 +7,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::base::{Entropy, Mono, Prng};
+use crate::base::{Mono, Seeded};
 use crate::limits::SIP_WRITES_MAX;
 use crate::sip::client::Invitation;
 use crate::sip::{Action, Answer, Builder, Config, Endpoint, Event, Method};
-
-struct Seeded(Prng);
-
-impl Entropy for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill(out);
-    }
-}
 
 fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
@@ -61,7 +53,7 @@ struct Station {
 impl Station {
     fn new(config: Config, kinds: &[Transport]) -> Station {
         let transports = Transports::bind(&listen(kinds), Options::default()).unwrap();
-        let endpoint = Endpoint::new(config, Box::new(Seeded(Prng::new(kinds.len() as u64 + 9))));
+        let endpoint = Endpoint::new(config, Box::new(Seeded::new(kinds.len() as u64 + 9)));
         Station { transports, endpoint, start: Instant::now() }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use super::*;
-use crate::base::{Entropy, Prng, RecordingId, Redacted, SegmentNumber, Wall};
+use crate::base::{Entropy, RecordingId, Redacted, Seeded, SegmentNumber, Wall};
 use crate::keys::{KeyContext, KeyError, KeyProvider};
 use crate::media::SampleFormat;
 use crate::recording::manifest::{SegmentEntry, Track};
@@ -208,14 +208,6 @@ impl KeyProvider for OpenKeys {
     }
 }
 
-struct SeededEntropy(Prng);
-
-impl Entropy for SeededEntropy {
-    fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill(out);
-    }
-}
-
 /// Two tracks of µ-law on a disk in memory.
 pub struct Fixture {
     pub disk: MemoryDisk,
@@ -241,7 +233,7 @@ impl Fixture {
     pub fn entropy(&self) -> impl Entropy + use<> {
         let mut draws = self.draws.lock().unwrap();
         *draws += 1;
-        SeededEntropy(Prng::new(*draws))
+        Seeded::new(*draws)
     }
 
     pub fn keyring(&self) -> Keyring {

@@ -17,10 +17,23 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+use tapehead::src_client::{Law, Party};
+
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tapehead");
 
 /// SIPp with TLS: `.ci/sipp-tls` sees to it that it is there.
 pub const SIPP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sipp/sipp");
+
+/// Who speaks in the calls that are placed by our own client.
+pub const PARTIES: [Party<'static>; 2] = [
+    Party { name: "Ada", aor: "sip:ada@example.com", law: Law::Mulaw },
+    Party { name: "Bob", aor: "sip:bob@example.com", law: Law::Mulaw },
+];
+
+/// A folder for one recorder.
+pub fn home() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder of our own")
+}
 
 /// How long the binary may take for anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -72,7 +85,7 @@ impl Recorder {
         Recorder::start_with(home, settings, &[])
     }
 
-    /// The same with further environment variables.
+    /// The same with further environment variables, in which `{port}` is its port for SIP.
     pub fn start_with(home: &Path, settings: &str, variables: &[(&str, &str)]) -> Recorder {
         Recorder::spawn(home, settings, variables).wait_until_ready()
     }
@@ -87,7 +100,7 @@ impl Recorder {
             .args(["serve", "--config"])
             .arg(&config)
             .current_dir(home)
-            .envs(variables.iter().copied())
+            .envs(variables.iter().map(|(name, value)| (name, value.replace("{port}", &port.to_string()))))
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log)
             .spawn()
@@ -109,7 +122,7 @@ impl Recorder {
     /// Where it takes SIP over TLS, as the log says.
     pub fn tls(&self) -> SocketAddr {
         let log = self.log();
-        let tls = log.split_once("tls=[").and_then(|(_, rest)| rest.split_once(']'));
+        let tls = log.split_once("tls=[").and_then(|(_, rest)| rest.split_once("] "));
         tls.and_then(|(tls, _)| tls.parse().ok()).expect("one listener for TLS")
     }
 

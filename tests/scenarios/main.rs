@@ -4,6 +4,8 @@
 //! SIPp plays NAME.xml, with audio by `play.py`; what SIPp can't do is in `raw.rs`. `SCENARIO=part-of-a-name` plays only some.
 //! Needs SIPp, which `.ci/sipp-tls` brings, python3 and openssl.
 
+mod asked;
+mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod expectation;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
+use super::client::Reach;
 use super::common::tls::{authority, certificate};
 use super::common::{Recorder, SIPP, free_port, said};
 use super::expectation::{Expected, Own, Scenario};
@@ -172,7 +173,12 @@ impl Job<'_> {
         match self.scenario.raw {
             Some(_) => {
                 let at = self.transport.at(recorder);
-                let reach = raw::Reach { transport: self.transport, at, certificates: &yard.home };
+                let at = if self.scenario.name == "raw-ipv6" {
+                    (Ipv6Addr::LOCALHOST, at.port()).into()
+                } else {
+                    at
+                };
+                let reach = Reach { transport: self.transport, at, certificates: &yard.home, home };
                 raw::play(&self.scenario.name, reach, &call_id, &yard.player.fifo)?;
             }
             None => self.sipp(yard, recorder, home, &call_id)?,

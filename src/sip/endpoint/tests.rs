@@ -9,20 +9,12 @@ mod world_tests;
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::Prng;
+use crate::base::{Prng, Seeded};
 use crate::sip::client::Invitation;
 use crate::sip::peer::Transport;
 
-struct Seeded(Prng);
-
-impl Entropy for Seeded {
-    fn fill(&mut self, out: &mut [u8]) {
-        self.0.fill(out);
-    }
-}
-
 fn seeded(seed: u64) -> Box<dyn Entropy + Send> {
-    Box::new(Seeded(Prng::new(seed)))
+    Box::new(Seeded::new(seed))
 }
 
 /// The peer as the recorder sees it.
@@ -223,6 +215,8 @@ fn an_answer_over_udp_that_would_be_too_long_leaves_out_what_can_be_done_without
         recorder.endpoint.respond(Mono(0), request, answer).unwrap();
         let ok = recorder.drain().0.remove(0);
         let has = ["Accept", "Server", "Allow", "Supported"].map(|name| ok.header(name).is_some());
+        let counted = recorder.endpoint.counters().datagrams_long;
+        assert_eq!(counted, u64::from(ok.bytes().len() >= 1300));
         (ok.bytes().len() < 1300, has)
     };
     assert_eq!(answered(Transport::Udp, 400), (true, [true; 4]));

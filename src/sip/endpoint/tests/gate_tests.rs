@@ -7,7 +7,7 @@ use crate::sip::{Credentials, Gate, Rule};
 fn gate(allow: &[&str], peer: &str, rule: Rule) -> Gate {
     let allow: Vec<_> = allow.iter().map(|text| network(text).unwrap()).collect();
     let rule = Rule { networks: vec![network(peer).unwrap()], ..rule };
-    Gate::new(&allow, vec![rule], "tapehead", &mut Seeded(Prng::new(5)))
+    Gate::new(&allow, vec![rule], "tapehead", &mut Seeded::new(5))
 }
 
 #[test]
