@@ -210,7 +210,7 @@ fn pair() -> Result<[UdpSocket; 2], String> {
     for _ in 0..100 {
         let rtp = UdpSocket::bind("127.0.0.1:0").map_err(|why| why.to_string())?;
         let port = port_of(&rtp);
-        if port % 2 == 0
+        if port.is_multiple_of(2)
             && let Ok(rtcp) = UdpSocket::bind(("127.0.0.1", port + 1))
         {
             return Ok([rtp, rtcp]);

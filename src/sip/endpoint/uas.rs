@@ -2,11 +2,9 @@
 //! (RFC 3261 sections 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2).
 
 use super::*;
-
 use crate::sip::dialog::{Dialog, Unacked};
 use crate::sip::gate::Verdict;
 use crate::sip::multipart;
-
 use crate::sip::server::Receipt;
 use crate::sip::session_timer::Terms;
 use crate::sip::timers::{Resend, T2};
