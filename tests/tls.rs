@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::recordings::{finished, recording_of};
 use common::tls::{Line, authority, certificate};
-use common::{Recorder, SIPP, code, options, request, said};
+use common::{Recorder, SIPP, code, options, request, said, tapehead};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -41,6 +41,13 @@ fn tls_request(method: &str, branch: &str) -> String {
     request(method, branch).replace("SIP/2.0/UDP", "SIP/2.0/TLS")
 }
 
+/// How often the recorder has counted this of its sockets.
+fn counted(recorder: &Recorder, what: &str) -> u64 {
+    let status = tapehead(&recorder.home, ["ctl", "status", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status.stdout).expect("JSON");
+    status["sockets"][what].as_u64().unwrap_or_else(|| panic!("{what} in {status}"))
+}
+
 /// The code that OPTIONS gets over a new connection, if any.
 fn options_over_tls(recorder: &Recorder, further: &[&str]) -> Option<u16> {
     let mut line = connect(recorder, further);
@@ -65,6 +72,7 @@ fn tls_1_2_and_1_3_are_spoken_and_nothing_older() {
     let _ = plain.read_to_end(&mut said);
     assert!(!said.starts_with(b"SIP"), "nothing is said in the clear");
     recorder.has_logged("TLS handshake failed");
+    assert_eq!((counted(&recorder, "tls_incompatible"), counted(&recorder, "tls_malformed")), (2, 1));
 }
 
 #[test]
@@ -73,16 +81,17 @@ fn client_certificates_are_asked_for_as_configured() {
     let bad = ["-cert", "stranger.pem", "-key", "stranger.key"];
     let ca = ("TAPEHEAD_TLS_CLIENT_CA", "ca.pem");
     // Without one, with a good one, with one that a stranger has signed.
-    for (rule, outcome) in [
-        ("none", [Some(200), Some(200), Some(200)]),
-        ("optional", [Some(200), Some(200), None]),
-        ("required", [None, Some(200), None]),
+    for (rule, outcome, refused) in [
+        ("none", [Some(200), Some(200), Some(200)], 0),
+        ("optional", [Some(200), Some(200), None], 1),
+        ("required", [None, Some(200), None], 2),
     ] {
         let (_home, recorder) = started(&[("TAPEHEAD_TLS_CLIENT_CERTIFICATES", rule), ca]);
         for version in ["-tls1_2", "-tls1_3"] {
             let with = |arguments: &[&str]| options_over_tls(&recorder, &[&[version], arguments].concat());
             assert_eq!([with(&[]), with(&good), with(&bad)], outcome, "{rule} {version}");
         }
+        assert_eq!(counted(&recorder, "tls_certificates_refused"), 2 * refused, "{rule}");
     }
 }
 
@@ -222,6 +231,7 @@ fn certificates_change_while_a_call_is_up_and_a_broken_one_changes_nothing() {
         .expect("the folder is ours");
     recorder.has_logged("in force for new connections");
     assert_eq!((trusts("ca.pem"), trusts("other-ca.pem")), (None, Some(200)));
+    assert_eq!(counted(&recorder, "tls_refused_by_peer"), 3, "each time by one that does not trust us");
 
     // The call has noticed nothing.
     line.send(&inside("BYE", 2, "reload", &ok));
@@ -251,6 +261,8 @@ fn handshakes_that_stall_keep_nobody_out_and_end() {
         stream.set_read_timeout(Some(10 * SECOND)).expect("a timeout is allowed");
         assert!(matches!(stream.read(&mut [0; 100]), Ok(0) | Err(_)));
     }
+    let ended = ["tls_handshakes_slow", "tls_handshakes_displaced"].map(|what| counted(&recorder, what));
+    assert!(ended.iter().sum::<u64>() == 400 && ended[1] >= 400 - 256, "{ended:?}");
     let took = begun.elapsed();
     assert!((4 * SECOND..9 * SECOND).contains(&took), "all were closed after {took:?}");
 }

@@ -176,7 +176,7 @@ impl Outbox {
     pub fn refuse(&mut self, request: RequestId, recording: Option<RecordingId>, refusal: &Refusal) {
         self.count(refusal, 1);
         if !refusal.is_for_capacity() {
-            self.log(refusal.severity(), recording, format!("call refused: {refusal}"));
+            self.log(refusal.severity(), recording, format!("refused: {refusal}"));
         }
         self.answer(request, refusal.answer());
     }

@@ -67,19 +67,12 @@ impl Call {
     /// Whether the session can be changed now; if not, the request is answered.
     fn has_turn(&self, request: RequestId, out: &mut Outbox) -> bool {
         let refusal = match self.phase {
-            // Ours waits for its answer (RFC 3311 section 5.2).
-            Phase::Live if self.is_asking() => Answer::new(491, "Request Pending"),
+            Phase::Live if self.is_asking() => Refusal::Glare,
             Phase::Live if self.waiting.is_none() => return true,
-            // An offer before the last one has its answer (RFC 3261 section 14.2, RFC 3311 section 5.2).
-            Phase::Live | Phase::Keys | Phase::Opening => {
-                Answer::new(500, "Earlier Offer Unanswered").header("Retry-After", "1")
-            }
-            // The call is over or about to be (RFC 3261 section 12.2.2).
-            Phase::Abandoned | Phase::Closing | Phase::Over => {
-                Answer::new(481, "Call/Transaction Does Not Exist")
-            }
+            Phase::Live | Phase::Keys | Phase::Opening => Refusal::Unanswered,
+            Phase::Abandoned | Phase::Closing | Phase::Over => Refusal::Gone,
         };
-        out.answer(request, refusal);
+        out.refuse(request, Some(self.book.recording()), &refusal);
         false
     }
 

@@ -39,7 +39,7 @@ pub use view::{CallDetail, CallSummary, PartyView, TrackView};
 use crate::base::{Entropy, Mono, Rate};
 use crate::link::{CallId, Event as ShardEvent, PauseHow, Refusal as ShardRefusal, ShardStats};
 use crate::seal::WrappedKey;
-use crate::sip::{Answer, DialogId, Event as SipEvent};
+use crate::sip::{DialogId, Event as SipEvent};
 use action::Outbox;
 use admission::KeyCircuit;
 use call::{Arrival, Call, Phase};
@@ -212,8 +212,8 @@ impl<E: Entropy> Control<E> {
             SipEvent::Reinvite { request, dialog, .. } | SipEvent::InDialog { request, dialog, .. }
                 if !self.dialogs.contains_key(&dialog) =>
             {
-                // The call is over and our BYE on its way (RFC 3261 section 12.2.2).
-                self.out.answer(request, Answer::new(481, "Call/Transaction Does Not Exist"));
+                // Our BYE is on its way.
+                self.out.refuse(request, None, &Refusal::Gone);
             }
             SipEvent::Reinvite { dialog, request, message } => {
                 self.at(dialog, |call, _, out| call.reinvite(request, &message, now, out));

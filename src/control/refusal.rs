@@ -56,6 +56,12 @@ pub enum Refusal {
     Slow,
     /// The recorder is shutting down.
     Shutdown,
+    /// The request met an offer of ours.
+    Glare,
+    /// The request came before the answer to the one before.
+    Unanswered,
+    /// The call is over, or about to be.
+    Gone,
 }
 
 impl Refusal {
@@ -68,6 +74,12 @@ impl Refusal {
             Refusal::NothingToStore => warned(
                 "305 tapehead \"No audio in PCMU or PCMA by RTP, or by SRTP with keys in the session description\"",
             ),
+            // RFC 3311 section 5.2.
+            Refusal::Glare => Answer::new(491, "Request Pending"),
+            // RFC 3261 section 14.2, RFC 3311 section 5.2.
+            Refusal::Unanswered => Answer::new(500, "Earlier Offer Unanswered").header("Retry-After", "1"),
+            // RFC 3261 section 12.2.2.
+            Refusal::Gone => Answer::new(481, "Call/Transaction Does Not Exist"),
             _ => Answer::unavailable("Service Unavailable", self.retry_after()),
         }
     }
@@ -110,6 +122,9 @@ impl Refusal {
             Refusal::Shard(link::Refusal::Closed) => "shard_closed",
             Refusal::Slow => "slow",
             Refusal::Shutdown => "shutdown",
+            Refusal::Glare => "offers_met",
+            Refusal::Unanswered => "offer_unanswered",
+            Refusal::Gone => "call_gone",
         }
     }
 
@@ -155,7 +170,10 @@ impl Refusal {
             | Refusal::Draining
             | Refusal::Shutdown
             | Refusal::BadOffer(_)
-            | Refusal::NothingToStore => Severity::Info,
+            | Refusal::NothingToStore
+            | Refusal::Glare
+            | Refusal::Unanswered
+            | Refusal::Gone => Severity::Info,
             _ => Severity::Error,
         }
     }
@@ -204,6 +222,9 @@ impl fmt::Display for Refusal {
             Refusal::Shard(link::Refusal::Closed) => f.write_str("it was closed before it was open"),
             Refusal::Slow => write!(f, "the shard took more than {OPEN_WAIT_MAX:?}"),
             Refusal::Shutdown => f.write_str("the recorder shuts down"),
+            Refusal::Glare => f.write_str("an offer of the recorder waits for its answer"),
+            Refusal::Unanswered => f.write_str("an earlier offer is not answered yet"),
+            Refusal::Gone => f.write_str("the call is over"),
         }
     }
 }

@@ -170,6 +170,7 @@ fn offers_wait_for_their_turn() {
     world.invite(2);
     let early = world.update(2, OFFER);
     assert_eq!(world.answered(early), Some(500));
+    assert!(world.control.refusals().eq([("offer_unanswered", 3)]));
 }
 
 #[test]
@@ -195,6 +196,7 @@ fn bye_and_cancel_while_a_stream_is_being_added() {
     assert_eq!(world.control.calls(), 0);
     let late = world.reinvite(1, OFFER);
     assert_eq!(world.answered(late), Some(481));
+    assert!(world.control.refusals().eq([("call_gone", 1)]));
 }
 
 #[test]

@@ -144,6 +144,7 @@ fn a_client_that_takes_requests_is_asked_to_stop_and_to_go_on() {
     let update = Box::new(message("UPDATE", OFFER, None));
     world.sip(SipEvent::InDialog { dialog: DialogId(1), request: early, message: update });
     assert_eq!(world.answered(early.0), Some(491));
+    assert!(world.control.refusals().eq([("offers_met", 1)]));
     // Changed again before the client has answered: asked for when it has.
     world.resume(PauseScope::All).unwrap();
     assert_eq!(world.asked.len(), 1);
