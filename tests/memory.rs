@@ -6,23 +6,16 @@ mod common;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use common::Recorder;
+use common::{PARTIES, Recorder};
 use tapehead::rtp;
 use tapehead::sip::Transport;
-use tapehead::src_client::{Call, Law, Party};
+use tapehead::src_client::Call;
 use tapehead::sys::clock;
 
 /// Bound of the resident size per two-track call.
 const CALL_KIB_MAX: u64 = 96;
 const CALLS: u64 = 250;
 const SECONDS: u64 = 3;
-
-fn parties() -> [Party<'static>; 2] {
-    [
-        Party { name: "Ada", aor: "sip:ada@example.com", law: Law::Mulaw },
-        Party { name: "Bob", aor: "sip:bob@example.com", law: Law::Mulaw },
-    ]
-}
 
 /// A recorder for this many calls, on ports of this test alone.
 fn recorder(home: &std::path::Path, calls: u64) -> Recorder {
@@ -65,7 +58,7 @@ fn a_two_track_call_costs_less_than_its_bound() {
     one.kill();
     let many = recorder(home.path(), CALLS);
     let placed: Vec<Call> = (0..CALLS)
-        .map(|_| Call::place(Transport::Udp, many.sip, &parties()).expect("the recorder takes it"))
+        .map(|_| Call::place(Transport::Udp, many.sip, &PARTIES).expect("the recorder takes it"))
         .collect();
     let streams: Vec<_> = placed.iter().flat_map(|call| call.media().expect("two streams")).collect();
     talk(&streams);

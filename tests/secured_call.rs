@@ -8,22 +8,18 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use common::Recorder;
 use common::recordings::{Recording, recording_of};
+use common::{PARTIES, Recorder};
 use tapehead::base::Mono;
 use tapehead::demo::compare::{Heard, compare};
 use tapehead::media::Fate;
 use tapehead::rtp::rtcp;
 use tapehead::sip::Transport;
 use tapehead::src_client::pace::{self, Feed};
-use tapehead::src_client::{Call, Impairment, Law, Party, Script, Signal, StreamPlan};
+use tapehead::src_client::{Call, Impairment, Law, Script, Signal, StreamPlan};
 use tapehead::srtp::{Keys, Sender, Suite};
 use tapehead::sys::{OsEntropy, clock};
 
-const PARTIES: [Party<'static>; 2] = [
-    Party { name: "Ada", aor: "sip:ada@example.com", law: Law::Mulaw },
-    Party { name: "Bob", aor: "sip:bob@example.com", law: Law::Mulaw },
-];
 const ROUGH: Impairment =
     Impairment { lost: 20, duplicated: 50, delayed: 50, delay_max: Duration::from_millis(100) };
 

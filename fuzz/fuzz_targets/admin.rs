@@ -26,7 +26,9 @@ impl Subject for Idle {
             jobs: 0,
             disk_free: 1,
             refusals: Default::default(),
+            sip_events: Default::default(),
             sockets: Default::default(),
+            cuts: Default::default(),
         }
     }
 
@@ -63,6 +65,7 @@ impl Subject for Idle {
             control_busy_ppm: 0,
             sip: Default::default(),
             net: Default::default(),
+            cuts: Default::default(),
             shards: Vec::new(),
         }
     }

@@ -15,7 +15,8 @@
 //! is a recording lost. It stays a dev-dependency, for that comparison alone.
 //!
 //! Left out: TLS (a transport is only a tag here), DNS (a next hop that is no IP address is reached through the peer that
-//! named it), and the meaning of bodies ([`crate::sdp`], [`crate::siprec`]).
+//! named it), the change to TCP for requests of ours longer than 1,300 bytes (RFC 3261 section 18.1.1: they go in fragments the way
+//! the peer came, and are counted as `datagrams_long`), and the meaning of bodies ([`crate::sdp`], [`crate::siprec`]).
 
 pub mod builder;
 pub mod client;
