@@ -5,9 +5,9 @@
 //!
 //! - commands: `cli`, [`demo`]
 //! - drivers, which touch sockets, files, clocks and threads: [`ring`], [`shard`], [`link`],
-//!   [`sys`], `sip_net`, [`admin`], [`keys`], [`store`], [`src_client`]
+//!   [`sys`], `sip_net`, [`admin`], [`keys`], [`store`], [`src_client`], [`tune`], [`doctor`]
 //! - cores, pure functions of their input: [`rtp`], [`sdp`], [`sip`], [`siprec`], [`media`],
-//!   [`seal`], [`recording`], [`control`], [`stun`]
+//!   [`seal`], [`recording`], [`control`], [`stun`], [`sizing`]
 //! - base: [`limits`], [`config`], [`base`]
 //! - [`sim`], a simulated world for the cores and the shard
 
@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod doctor;
 pub mod keys;
 pub mod limits;
 pub mod link;
@@ -33,6 +34,7 @@ pub mod sim;
 pub mod sip;
 pub mod sip_net;
 pub mod siprec;
+pub mod sizing;
 pub mod src_client;
 pub mod srtp;
 pub mod store;
@@ -40,3 +42,4 @@ pub mod stun;
 pub mod sys;
 #[cfg(test)]
 mod tidy;
+pub mod tune;

@@ -12,7 +12,7 @@ pub enum Exit {
     Failed = 1,
     /// 2: the command line or the configuration makes no sense; nothing was touched.
     Usage = 2,
-    /// 3: what was good has been given, but not everything was (a damaged recording exported).
+    /// 3: what could be has been given or done, but not everything (a damaged recording exported, a machine set up in part).
     Partial = 3,
     /// 4: no recorder answers.
     Unreachable = 4,
@@ -32,6 +32,6 @@ Exit codes:
   0  all is well
   1  something was found wrong, or failed
   2  the command line or the configuration makes no sense; nothing was touched
-  3  what was good was given, but not everything was
+  3  what could be was given or done, but not everything
   4  no recorder answers
   5  the recorder refuses, or has not what is asked for";

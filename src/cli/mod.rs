@@ -4,6 +4,7 @@
 //! and one entry in the table below: the text in front of it is its help, the exit codes are those of [`exit`].
 
 pub mod exit;
+mod machine;
 mod output;
 mod place;
 
@@ -38,6 +39,12 @@ commands! {
     serve Serve;
     /// Ask a running recorder how it is, or tell it to drain or stop
     ctl Ctl;
+    /// Say what this machine lacks for recording, what that costs and how to mend it
+    doctor Doctor;
+    /// Set this machine up for recording, or take that back
+    tune Tune;
+    /// Say what so many calls need: cores, memory, network, disk, storage, money
+    plan Plan;
     /// Simulate a whole recorder from a seed, with faults, and check everything it did
     vopr Vopr;
     /// Prove recordings complete and unchanged, or say which frame of which file is not

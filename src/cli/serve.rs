@@ -1,7 +1,7 @@
 //! `tapehead serve`: the recorder for real use.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +36,7 @@ pub fn run(args: Args) -> ExitCode {
 type Failure = (Exit, String);
 
 fn serve(args: &Args) -> Result<(), Failure> {
-    let raw = gather(args)?;
+    let raw = gather(args.config.as_deref())?;
     let machine = Machine { cores: affinity::allowed_cores().map_or(1, |cores| cores.len()) };
     let checked = Plan::check(&raw, machine);
     if args.print_config {
@@ -52,8 +52,9 @@ fn serve(args: &Args) -> Result<(), Failure> {
     runtime.map_err(system)?.block_on(record(plan))
 }
 
-fn gather(args: &Args) -> Result<Raw, Failure> {
-    let raw = match &args.config {
+/// The settings: defaults, the file, variables.
+pub(super) fn gather(config: Option<&Path>) -> Result<Raw, Failure> {
+    let raw = match config {
         None => Raw::default(),
         Some(path) => {
             let name = path.display().to_string();

@@ -8,6 +8,7 @@
 //! - [`receive_tiers`]: how media gets from the kernel to a shard, and what each way needs
 //! - [`failure_model`]: what may break, what it costs, and where it is written down
 //! - [`operating`]: installing, configuring, watching, recovering
+//! - [`sizing`]: what so many calls need, and how far to believe it
 //! - [`proving`]: what `./check` proves, and how to add to it
 //! - [`glossary`]: the words
 
@@ -21,3 +22,4 @@ pub mod operating;
 pub mod proving;
 pub mod receive_tiers;
 pub mod sealed_format;
+pub mod sizing;

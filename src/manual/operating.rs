@@ -21,6 +21,20 @@
 //! - **A file system with O_DIRECT** (ext4, XFS) for the recordings. Elsewhere writes go through the page cache.
 //! - **Cores.** One per shard, pinned, and one for signalling. Keep network interrupts on the shards' cores and RPS off.
 //!
+//! `tapehead doctor` looks at all of this and says in one screen what lacks, what it costs and how to mend it (exit code 1 if anything does);
+//! `--config FILE` has it look with the recorder's own ports, shards and folder.
+//!
+//! # Setting the machine up
+//!
+//! `tapehead tune` shows the list of settings (`tuning/settings.toml`) one by one, each with its reason, its cost and how we know. `--dry-run` says what
+//! `--apply` would change. `--apply` sets it, as root, at once and for after a restart: sysctls in `/etc/sysctl.d/90-tapehead-*.conf`, the unit's limits and
+//! capabilities in `/etc/systemd/system/tapehead.service.d/`, the firewall's table in `/etc/tapehead/notrack.nft`, and what the kernel forgets by
+//! `tapehead-tune.service`, which applies the list again before the recorder starts. `--only ID` picks settings.
+//!
+//! What was there before is written down first, in `/var/lib/tapehead-tune/state.json`; `--undo` puts exactly that back, but for what somebody else has
+//! changed since (`--force` for that, too) and for interrupts of an earlier boot, whose numbers mean others now. Nothing outside of the list is touched. In
+//! containers much is read-only: it is named, the rest is done, and the exit code is 3.
+//!
 //! # Transports
 //!
 //! `sip.listen` names as many listeners as you like, each `udp:`, `tcp:` or `tls:` with an address and a port, IPv4 or IPv6 (`udp:[::]:5060` takes

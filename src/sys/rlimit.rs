@@ -21,6 +21,11 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// How many files and sockets may be open once the soft limit has been raised: the hard one.
+pub fn open_files_max() -> io::Result<u64> {
+    Ok(read(libc::RLIMIT_NOFILE)?.rlim_max)
+}
+
 fn read(resource: libc::__rlimit_resource_t) -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the structure is ours to write.
