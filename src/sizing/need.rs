@@ -228,35 +228,32 @@ fn processors(page: &mut Page, load: &Load, basis: &Basis) -> Cores {
         basis.pool_us.grade,
         format!("{} µs per call ({}), 70 % busy", number(basis.pool_us.value), basis.pool_us.source),
     );
-    for (at, tier) in TIERS.iter().enumerate() {
-        let (shard, softirq) = (&basis.shard_ns[at], &basis.softirq_ns[at]);
-        cores.shards[at] = (packets * shard.value / 1e9 / BUSY).ceil().max(1.0);
-        let interrupts = packets * softirq.value / 1e9 / BUSY;
-        cores.total[at] = cores.shards[at] + (interrupts + pool).ceil().max(1.0) + control.ceil().max(1.0);
-        page.add(
-            format!("shards: {tier}"),
-            cores.shards[at],
-            "cores",
-            shard.grade,
-            format!("{} ns per packet ({}), 70 % busy", number(shard.value), shard.source),
-        );
-        page.add(
-            format!("interrupts: {tier}"),
-            interrupts,
-            "cores",
-            softirq.grade,
-            format!("{} ns per packet ({}), 70 % busy", number(softirq.value), softirq.source),
-        );
-        let grade = weakest(&[shard, softirq, &basis.control_us, &basis.pool_us]);
-        page.add(
-            format!("all: {tier}"),
-            cores.total[at],
-            "cores",
-            grade,
-            "shards, control, and interrupts with the pool, each rounded up",
-        );
+    for at in 0..TIERS.len() {
+        (cores.shards[at], cores.total[at]) = tier_cores(page, at, packets, basis, control, pool);
     }
     cores
+}
+
+/// Shards, and all cores, with one tier.
+fn tier_cores(
+    page: &mut Page,
+    at: usize,
+    packets: f64,
+    basis: &Basis,
+    control: f64,
+    pool: f64,
+) -> (f64, f64) {
+    let (tier, shard, softirq) = (TIERS[at], &basis.shard_ns[at], &basis.softirq_ns[at]);
+    let shards = (packets * shard.value / 1e9 / BUSY).ceil().max(1.0);
+    let interrupts = packets * softirq.value / 1e9 / BUSY;
+    let total = shards + (interrupts + pool).ceil().max(1.0) + control.ceil().max(1.0);
+    let how = |known: &Known| format!("{} ns per packet ({}), 70 % busy", number(known.value), known.source);
+    page.add(format!("shards: {tier}"), shards, "cores", shard.grade, how(shard));
+    page.add(format!("interrupts: {tier}"), interrupts, "cores", softirq.grade, how(softirq));
+    let grade = weakest(&[shard, softirq, &basis.control_us, &basis.pool_us]);
+    let how = "shards, control, and interrupts with the pool, each rounded up";
+    page.add(format!("all: {tier}"), total, "cores", grade, how);
+    (shards, total)
 }
 
 fn memory(page: &mut Page, demand: &Demand, load: &Load, basis: &Basis, shards: [f64; 3]) {
@@ -399,23 +396,18 @@ fn storage(page: &mut Page, demand: &Demand, load: &Load, basis: &Basis) {
     );
     page.add("stored in all", per_day * days / GB, "GB", grade, format!("{days} days of it"));
     page.add("objects in all", objects * days, "objects", day_grade, "segments and a manifest per call");
+    requests(page, load);
+}
+
+fn requests(page: &mut Page, load: &Load) {
+    let objects = load.calls_per_day * (load.segments + 1.0);
     let parts = (load.sealed_bytes / load.segments / PART_BYTES).ceil();
     let puts = if parts > 1.0 { load.segments * (parts + 2.0) + 1.0 } else { load.segments + 1.0 };
     let note = "Upload is not part of this version: as it is meant to be";
-    page.add(
-        "PUT requests",
-        load.calls_per_day * puts,
-        "per day",
-        Grade::Assumed,
-        format!("one per object, above 64 MiB one per part and two around them. {note}"),
-    );
-    page.add(
-        "GET requests",
-        objects,
-        "per day",
-        Grade::Assumed,
-        format!("each object is read back before the local one goes. {note}"),
-    );
+    let how = format!("one per object, above 64 MiB one per part and two around them. {note}");
+    page.add("PUT requests", load.calls_per_day * puts, "per day", Grade::Assumed, how);
+    let how = format!("each object is read back before the local one goes. {note}");
+    page.add("GET requests", objects, "per day", Grade::Assumed, how);
 }
 
 fn bill(prices: &Prices, items: Vec<CostItem>, minutes_per_month: f64) -> Cost {
