@@ -25,6 +25,8 @@ const PAIRS_PER_ADDRESS: f64 = 32_256.0;
 const WRITES_PER_CALL: f64 = 5.0;
 /// Syncs of one call: the segment's two and its folder; two manifests with their folders; the day's two folders.
 const SYNCS_PER_CALL: f64 = 9.0;
+/// What the kernel reads at once of a file that is read from end to end: its usual read-ahead.
+const READ_BYTES: f64 = 128.0 * 1024.0;
 /// Kernel memory of one small packet that waits in a socket, at worst.
 const WAITING_BYTES: f64 = 2304.0;
 /// For how long packets may wait for a stalled shard.
@@ -305,63 +307,38 @@ fn memory(page: &mut Page, demand: &Demand, load: &Load, basis: &Basis, shards: 
 
 fn disk(page: &mut Page, demand: &Demand, load: &Load, basis: &Basis) {
     page.group("Disk");
+    let amplification = &basis.amplification;
     let per_call = AUDIO_OFFSET as f64 + 2.0 * basis.manifest_bytes.value;
-    let written = load.audio_rate + load.calls_per_second * per_call;
-    let grade = weakest(&[&basis.amplification, &basis.manifest_bytes]);
-    let writes = load.audio_rate / FRAME_BYTES as f64 / load.frames_per_write
-        + load.calls_per_second * WRITES_PER_CALL;
-    page.add(
-        "written",
-        written * basis.amplification.value / 1e6,
-        "MB/s",
-        grade,
-        format!(
-            "sealed frames of 4,096 bytes for 4,080 of audio, heads, manifests; times {} ({})",
-            basis.amplification.value, basis.amplification.source
-        ),
+    let written = (load.audio_rate + load.calls_per_second * per_call) * amplification.value / 1e6;
+    let read = load.calls_per_second * load.sealed_bytes;
+    let grade = weakest(&[amplification, &basis.manifest_bytes]);
+    let how = format!(
+        "sealed frames of 4,096 bytes for 4,080 of audio, heads, manifests; times {} ({})",
+        amplification.value, amplification.source
     );
-    page.add(
-        "read again",
-        load.calls_per_second * load.sealed_bytes / 1e6,
-        "MB/s",
-        Grade::Exact,
-        "each segment once, for the hash in its manifest",
+    page.add("written", written, "MB/s", grade, how);
+    let how = "each segment once, for the hash in its manifest";
+    page.add("read again", read / 1e6, "MB/s", Grade::Exact, how);
+    operations(page, load, read);
+    let how = format!(
+        "{} minutes: block 0, frame 0, whole frames and a final one, in {} files",
+        demand.minutes, load.segments
     );
-    page.add(
-        "writes",
-        writes,
-        "per second",
-        Grade::Assumed,
-        format!(
-            "{} frames each: a block, or what a crash may not cost; counted in the source, not measured",
-            load.frames_per_write
-        ),
+    page.add("bytes of one call", load.sealed_bytes, "bytes", Grade::Exact, how);
+}
+
+fn operations(page: &mut Page, load: &Load, read: f64) {
+    let audio = load.audio_rate / FRAME_BYTES as f64 / load.frames_per_write;
+    let writes = audio + load.calls_per_second * WRITES_PER_CALL;
+    let syncs = load.calls_per_second * SYNCS_PER_CALL;
+    let how = format!(
+        "{} frames each: a block, or what a crash may not cost; counted in the source, not measured",
+        load.frames_per_write
     );
-    page.add(
-        "syncs",
-        load.calls_per_second * SYNCS_PER_CALL,
-        "per second",
-        Grade::Assumed,
-        "9 per call, counted in the source",
-    );
-    let reads = load.calls_per_second * load.sealed_bytes / (128.0 * 1024.0);
-    page.add(
-        "operations",
-        writes + reads + load.calls_per_second * SYNCS_PER_CALL,
-        "per second",
-        Grade::Assumed,
-        "writes, syncs, and reads of 128 KiB",
-    );
-    page.add(
-        "bytes of one call",
-        load.sealed_bytes,
-        "bytes",
-        Grade::Exact,
-        format!(
-            "{} minutes: block 0, frame 0, whole frames and a final one, in {} files",
-            demand.minutes, load.segments
-        ),
-    );
+    page.add("writes", writes, "per second", Grade::Assumed, how);
+    page.add("syncs", syncs, "per second", Grade::Assumed, "9 per call, counted in the source");
+    let how = "writes, syncs, and reads of 128 KiB";
+    page.add("operations", writes + syncs + read / READ_BYTES, "per second", Grade::Assumed, how);
 }
 
 fn storage(page: &mut Page, demand: &Demand, load: &Load, basis: &Basis) {
