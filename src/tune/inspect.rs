@@ -191,7 +191,7 @@ fn masks(tree: &Tree, pattern: &str, facts: &Facts) -> Seen {
 fn several(found: usize, pattern: &str, said: String, wanted: String, changes: Vec<Change>) -> Seen {
     match found {
         0 => not_here(format!("there is no {pattern}")),
-        found if changes.is_empty() => seen(true, format!("{wanted}, in {found} places"), wanted, changes),
+        found if changes.is_empty() => seen(true, format!("{wanted} ({found} looked at)"), wanted, changes),
         _ => seen(false, said, wanted, changes),
     }
 }
