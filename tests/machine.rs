@@ -167,7 +167,7 @@ fn tune_sets_and_undoes_for_real_what_belongs_to_a_network_namespace() {
     assert!(text.contains(&format!("applied 5060,10000-19999 {} 2", rps.1)), "{text}");
     assert!(text.contains("nothing to do"), "applying again changes nothing: {text}");
     assert!(text.contains(&format!("undone 5060 {} 1", rps.0)), "{text}");
-    assert!(text.contains("undone") && !text.contains("exit "), "{text}");
+    assert!(text.contains("undone") && !text.contains("\nexit "), "{text}");
     let left = text
         .lines()
         .skip_while(|line| !line.starts_with("undone"))
