@@ -67,7 +67,7 @@ pub fn examine(plan: &Plan, tree: &Tree, facts: &Facts) -> Vec<Finding> {
     let mut findings = vec![
         kernel(release.trim()),
         ring(),
-        process::receive_tiers(version(&release).unwrap_or_default()),
+        process::receive_tiers(),
         process::locked_memory(plan, is_set("memlock")),
         process::open_files(plan, is_set("nofile")),
         disk::direct(&plan.recordings),

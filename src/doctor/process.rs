@@ -1,52 +1,29 @@
-//! What this process may do: capabilities and limits. A service has its own, from its unit.
+//! What this process may do: receive tiers and limits. A service has its own, from its unit.
 
 use super::{Finding, Verdict};
 use crate::config::Plan;
 use crate::limits::{BLOCK_BYTES, FILES_PER_CALL, POOL_BLOCKS_PER_CALL};
+use crate::ring::choice::{self, Probed};
 use crate::sys::rlimit;
 
-/// Numbers of capabilities (capabilities(7), linux/capability.h).
-const CAP_NET_ADMIN: u32 = 12;
-const CAP_NET_RAW: u32 = 13;
-const CAP_BPF: u32 = 39;
-
-/// Which receive tiers kernel and capabilities would allow.
-pub fn receive_tiers(kernel: (u32, u32)) -> Finding {
-    let capabilities =
-        rlimit::status_field("CapEff").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0);
-    tiers(capabilities, kernel)
+/// The receive tiers that can be had here and now, tried one by one; and why not a better one.
+pub fn receive_tiers() -> Finding {
+    tiers(&choice::probe())
 }
 
-fn tiers(capabilities: u64, kernel: (u32, u32)) -> Finding {
-    let has = |bit: u32| capabilities & (1 << bit) != 0;
-    let bpf = has(CAP_BPF) && has(CAP_NET_ADMIN);
-    let mut allowed = vec!["sockets"];
-    // sk_lookup came with 5.9, tcx with 6.6.
-    if bpf && kernel >= (5, 9) {
-        allowed.push("steered");
-    }
-    if bpf && has(CAP_NET_RAW) && kernel >= (6, 6) {
-        allowed.push("packet");
-    }
-    let lacking: Vec<&str> =
-        [(CAP_BPF, "CAP_BPF"), (CAP_NET_ADMIN, "CAP_NET_ADMIN"), (CAP_NET_RAW, "CAP_NET_RAW")]
-            .iter()
-            .filter(|(bit, _)| !has(*bit))
-            .map(|(_, name)| *name)
-            .collect();
-    let now = format!("kernel and capabilities allow {}", allowed.join(", "));
-    if allowed.len() == 3 {
+fn tiers(probed: &[Probed]) -> Finding {
+    let good = probed.iter().filter(|probed| probed.outcome.is_ok());
+    let good: Vec<String> = good.map(|probed| probed.tier.to_string()).collect();
+    let now = format!("to be had: {}", good.join(", "));
+    let refused = probed.iter().filter_map(|probed| Some((probed.tier, probed.outcome.as_ref().err()?)));
+    let refused: Vec<String> = refused.map(|(tier, why)| format!("{tier}: {why}")).collect();
+    if refused.is_empty() {
         return Finding::new("receive tiers", Verdict::Ok, now);
     }
-    let mend = match lacking.is_empty() {
-        true => "a newer kernel".to_owned(),
-        false => format!(
-            "this process lacks {}; the unit gives them: tapehead tune --apply --only capabilities",
-            lacking.join(", ")
-        ),
-    };
-    Finding::new("receive tiers", Verdict::Note, now)
-        .costs("receiving takes 813 ns of the shard's core per packet by sockets, 489 steered, 12 by packet (trial on veth)", mend)
+    Finding::new("receive tiers", Verdict::Note, now).costs(
+        "receiving takes 813 ns of the shard's core per packet by sockets, 489 steered, 12 by packet (trial on veth)",
+        format!("{} (a service has what its unit gives: tapehead tune --apply --only capabilities)", refused.join("; ")),
+    )
 }
 
 /// Bytes that the recorder would like to lock: its blocks; the rings take little beside them.
@@ -96,19 +73,17 @@ pub fn open_files(plan: &Plan, in_unit: bool) -> Finding {
 mod tests {
     use super::*;
     use crate::config::{Machine, Raw};
+    use crate::ring::choice::{TierError, TierKind};
 
     #[test]
-    fn tiers_follow_from_capabilities_and_kernel() {
-        let all = (1 << CAP_BPF) | (1 << CAP_NET_ADMIN) | (1 << CAP_NET_RAW);
-        for (capabilities, kernel, allowed, mend) in [
-            (all, (6, 18), "sockets, steered, packet", ""),
-            (all, (6, 1), "sockets, steered", "newer kernel"),
-            (all & !(1 << CAP_NET_RAW), (6, 18), "sockets, steered", "lacks CAP_NET_RAW"),
-            (0, (6, 18), "sockets", "CAP_BPF, CAP_NET_ADMIN, CAP_NET_RAW"),
-        ] {
-            let finding = tiers(capabilities, kernel);
-            assert!(finding.now.ends_with(allowed) && finding.mend.contains(mend), "{finding:?}");
-        }
+    fn a_tier_that_can_t_be_had_says_why() {
+        let probed = |outcome| Probed { tier: TierKind::Steered, outcome };
+        let sockets = Probed { tier: TierKind::Sockets, outcome: Ok(()) };
+        let good = tiers(&[probed(Ok(())), sockets.clone()]);
+        assert_eq!((good.verdict, good.now.as_str()), (Verdict::Ok, "to be had: steered, sockets"));
+        let poor = tiers(&[probed(Err(TierError::Seccomp)), sockets]);
+        assert_eq!((poor.verdict, poor.now.as_str()), (Verdict::Note, "to be had: sockets"));
+        assert!(poor.mend.contains("steered: a seccomp filter") && poor.cost.contains("489"), "{poor:?}");
     }
 
     #[test]
