@@ -96,7 +96,7 @@ fn plan(args: &Args) -> Result<Report, String> {
     let demand = Demand::check(&asked).map_err(|why| why.to_string())?;
     let coefficients = match &args.measured {
         None => Coefficients::default(),
-        Some(path) => named(path, |text| Coefficients::from_report(text))?,
+        Some(path) => named(path, Coefficients::from_report)?,
     };
     let prices = args.prices.as_deref().map_or_else(|| Ok(Prices::built_in()), |path| named(path, Prices::read))?;
     let tier = TIERS.iter().position(|tier| *tier == args.tier).unwrap_or(0);
