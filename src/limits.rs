@@ -164,6 +164,31 @@ pub const KEY_FAILURES_MAX: u32 = 3;
 /// ... for this long.
 pub const KEY_PAUSE: Duration = Duration::from_secs(2);
 
+// ---------------------------------------------------------------- receiving past UDP
+
+/// A block of a packet ring: the kernel hands over whole ones, so a small one is handed over sooner and a large one cheaper.
+pub const PACKET_BLOCK_BYTES: usize = 256 * 1024;
+/// Fewest and most blocks of a shard's packet ring on an interface: 32 MiB and 512 MiB.
+pub const PACKET_BLOCKS: u32 = 128;
+/// See [`PACKET_BLOCKS`].
+pub const PACKET_BLOCKS_MAX: u32 = 2048;
+/// A packet of 20 ms of G.711 in a packet ring: the kernel puts 96 bytes in front of it, RTP, UDP and IPv6 are 60.
+pub const PACKET_FRAME_BYTES: usize = (96 + 60 + 160usize).next_multiple_of(16);
+/// The machine may stand still for this long before a packet ring is full.
+pub const PACKET_STALL: Duration = Duration::from_millis(500);
+const _: () = assert!(
+    PACKET_BLOCKS as u128 / 2 * PACKET_BLOCK_AGE_MAX.as_millis() >= PACKET_STALL.as_millis(),
+    "at low load each block is handed over nearly empty"
+);
+/// A block of the ring that takes what this machine sends to its own media address: there are half as many, 4 MiB in all.
+pub const PACKET_LOCAL_BLOCK_BYTES: usize = 64 * 1024;
+/// A block that is not full is handed over after this long.
+pub const PACKET_BLOCK_AGE_MAX: Duration = Duration::from_millis(10);
+/// Extension headers of IPv6 that may stand in front of UDP.
+pub const IPV6_EXTENSIONS_MAX: usize = 4;
+/// So much of a frame is captured, from its network header on: the longest headers, and a byte more than is handed out.
+pub const PACKET_CAPTURE_BYTES: usize = 60 + IPV6_EXTENSIONS_MAX * 64 + 8 + DATAGRAM_BYTES_MAX + 1;
+
 // ---------------------------------------------------------------- administration
 
 /// Longest request on the control socket.

@@ -189,6 +189,19 @@ pub const METRICS: &[Metric] = &[
         },
     ),
     metric(
+        "tapehead_packets_unreadable_total",
+        "counter",
+        "Packets to media ports that are no datagrams, where we read them and not the kernel (receive tier packet), by reason.",
+        |s, l| {
+            let mut sum = |reason, of: fn(&ShardStats) -> u64| {
+                l.of("reason", reason, number(s.shards.iter().map(of).sum()));
+            };
+            sum("fragment", |stats| stats.fragments);
+            sum("checksum", |stats| stats.bad_checksums);
+            sum("malformed", |stats| stats.malformed_frames);
+        },
+    ),
+    metric(
         "tapehead_anchors_total",
         "counter",
         "Times that a track's timeline was anchored anew.",

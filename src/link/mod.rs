@@ -250,6 +250,12 @@ pub struct ShardStats {
     pub packets: Counters,
     /// Datagrams on a socket that belongs to no call (any more).
     pub stray: u64,
+    /// First fragments of packets to open ports, which the packet tier does not put together.
+    pub fragments: u64,
+    /// Datagrams whose UDP checksum was wrong, where the kernel leaves checking it to us.
+    pub bad_checksums: u64,
+    /// Packets to open ports whose headers contradict themselves, where the kernel leaves reading them to us.
+    pub malformed_frames: u64,
     /// Receives ended for want of buffers.
     pub no_buffers: u64,
     /// Completion queue overflows.

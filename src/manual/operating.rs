@@ -182,6 +182,7 @@
 //! | `tapehead_packets_lost_total` | counter | Sequence numbers that never came. |
 //! | `tapehead_packets_kernel_drops_total` | counter | Datagrams that the kernel dropped for want of room. |
 //! | `tapehead_packets_stray_total` | counter | Datagrams on ports that belong to no call (any more). |
+//! | `tapehead_packets_unreadable_total` | counter | Packets to media ports that are no datagrams, where we read them and not the kernel (receive tier packet), by reason. |
 //! | `tapehead_anchors_total` | counter | Times that a track's timeline was anchored anew. |
 //! | `tapehead_shard_calls` | gauge | Calls on each shard, as it told last. |
 //! | `tapehead_shard_busy_ratio` | gauge | Share of its core that each shard uses. |

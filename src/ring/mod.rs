@@ -29,6 +29,7 @@ pub(crate) mod conformance;
 #[cfg(test)]
 #[path = "loopback_tests.rs"]
 mod loopback;
+pub mod packet;
 pub mod poll;
 pub mod probe;
 pub mod sim;
@@ -264,6 +265,15 @@ pub enum Trouble {
     Stray {
         /// How many since the last report.
         count: u32,
+    },
+    /// Packets for open ports came that are no datagrams. See [`packet::frame::Fault`].
+    Unreadable {
+        /// Fragments of longer packets, by their first.
+        fragments: u32,
+        /// The UDP checksum was wrong.
+        bad_checksums: u32,
+        /// Lengths, versions or header checksums that no IP stack would accept.
+        malformed: u32,
     },
     /// A datagram could not be sent.
     SendFailed {

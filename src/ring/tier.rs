@@ -70,6 +70,12 @@ pub trait Source {
     /// How many datagrams were dropped since this was last asked: for want of room, by the kernel; and those that could not be read.
     fn losses(&mut self) -> Losses;
 
+    /// A port was opened: from now on its datagrams are wanted.
+    fn opened(&mut self, _port: u16) {}
+
+    /// A port was closed.
+    fn closed(&mut self, _port: u16) {}
+
     /// A socket of its own that is bound to this port, if there is one: others can't be while it is.
     fn bound_to(&self, port: u16) -> Option<BorrowedFd<'_>>;
 
@@ -84,6 +90,12 @@ pub struct Losses {
     pub dropped: u32,
     /// Times that receiving failed and was tried again.
     pub failed: u32,
+    /// Fragments of packets to open ports.
+    pub fragments: u32,
+    /// Datagrams whose checksum was wrong.
+    pub bad_checksums: u32,
+    /// Packets that contradict themselves.
+    pub malformed: u32,
 }
 
 /// A ring of files under a source of datagrams.
@@ -110,6 +122,11 @@ impl<R: Ring, S: Source> Tier<R, S> {
         Tier { inner, source, table: Table::new(slice, sockets_max, taken), answers }
     }
 
+    /// The source, for what is its alone.
+    pub fn source(&self) -> &S {
+        &self.source
+    }
+
     /// Every datagram that is there, to whom it belongs; the instant of the last look.
     fn receive(&mut self, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono {
         let Tier { source, table, .. } = self;
@@ -126,7 +143,13 @@ impl<R: Ring, S: Source> Tier<R, S> {
             });
             // Under more than can be taken, the rest waits in the kernel until it drops some, which is counted.
             if !more || now.since(*started.get_or_insert(now)) > TICK {
-                let Losses { dropped, failed } = source.losses();
+                let Losses { dropped, failed, fragments, bad_checksums, malformed } = source.losses();
+                if fragments + bad_checksums + malformed > 0 {
+                    sink(
+                        now,
+                        Completion::Trouble(Trouble::Unreadable { fragments, bad_checksums, malformed }),
+                    );
+                }
                 let told = [
                     (dropped, Trouble::SharedDrops { count: dropped }),
                     (stray, Trouble::Stray { count: stray }),
@@ -153,9 +176,15 @@ impl<R: Ring, S: Source> Ring for Tier<R, S> {
         match op {
             Op::Bind { socket, at } => {
                 let result = self.table.open(socket, at);
+                if let Ok(at) = result {
+                    self.source.opened(at.port());
+                }
                 self.answers.push_back(Completion::Bound { socket, result });
             }
             Op::CloseSocket { socket } => {
+                if let Some(port) = self.table.port(socket) {
+                    self.source.closed(port);
+                }
                 self.table.close(socket);
                 self.answers.push_back(Completion::SocketClosed { socket });
             }

@@ -348,6 +348,11 @@ impl Core {
             Trouble::CqOverflow => self.stats.cq_overflows += 1,
             Trouble::Rearmed => self.stats.rearmed += 1,
             Trouble::SendFailed { .. } => self.stats.send_failed += 1,
+            Trouble::Unreadable { fragments, bad_checksums, malformed } => {
+                self.stats.fragments += u64::from(fragments);
+                self.stats.bad_checksums += u64::from(bad_checksums);
+                self.stats.malformed_frames += u64::from(malformed);
+            }
             Trouble::Stray { count } => self.stats.stray += u64::from(count),
             // Whose they were nobody knows: they are in the shard's ledger and in no track's.
             Trouble::SharedDrops { count } => self.past.kernel_drops += u64::from(count),

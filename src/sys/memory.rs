@@ -3,11 +3,12 @@
 //! A block is filled, sealed in place and written from where it lies. While a write is in flight the kernel reads the frames it covers, and
 //! the shard may go on filling the *other* frames of the block; which frames are the kernel's is tracked here and checked.
 
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
 
 use crate::limits::{BLOCK_BYTES, BLOCK_FRAMES, FRAME_BYTES};
 
-/// Zeroed pages of our own, kept out of core files (they may hold audio) and unmapped when dropped.
+/// Pages of our own, zeroed, or the kernel's; kept out of core files (they may hold audio) and unmapped when dropped.
 pub struct Mapping {
     base: NonNull<u8>,
     bytes: usize,
@@ -19,18 +20,18 @@ unsafe impl Send for Mapping {}
 impl Mapping {
     /// Maps at least one byte; the pages are touched only when used.
     pub fn new(bytes: usize) -> std::io::Result<Mapping> {
-        let bytes = bytes.max(1);
-        // SAFETY: an anonymous private mapping at an address of the kernel's choice aliases nothing.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
+        Mapping::map(bytes.max(1), libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// Maps what the kernel shares through `descriptor`: a packet ring, a BPF array. It lives on when the descriptor is closed.
+    pub fn shared(descriptor: BorrowedFd<'_>, bytes: usize) -> std::io::Result<Mapping> {
+        Mapping::map(bytes, libc::MAP_SHARED, descriptor.as_raw_fd())
+    }
+
+    fn map(bytes: usize, flags: libc::c_int, descriptor: libc::c_int) -> std::io::Result<Mapping> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping at an address of the kernel's choice aliases nothing.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), bytes, access, flags, descriptor, 0) };
         if base == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error());
         }

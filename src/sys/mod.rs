@@ -9,7 +9,12 @@ pub mod capability;
 pub mod clock;
 pub mod entropy;
 pub mod file;
+pub mod interface;
 pub mod memory;
+#[cfg(test)]
+#[path = "netns_tests.rs"]
+pub(crate) mod netns;
+pub mod packet_socket;
 pub mod rlimit;
 pub mod socket;
 pub mod space;

@@ -79,6 +79,8 @@ pub struct Label(usize);
 /// Classes (the low three bits of the code) and the bit that says that the source is a register.
 const LOAD: u8 = 0x01;
 const LOAD_WIDE: u8 = 0x18;
+const LOAD_PACKET: u8 = 0x20;
+const LOAD_PACKET_AT: u8 = 0x40;
 const STORE_IMMEDIATE: u8 = 0x02;
 const STORE: u8 = 0x03;
 const ALU32: u8 = 0x04;
@@ -131,6 +133,17 @@ impl Assembler {
     /// Turns the low `bits` (16, 32 or 64) from network order to ours, or back; the rest becomes zero.
     pub fn network_order(&mut self, destination: Reg, bits: i32) {
         self.push(ALU32 | BYTE_SWAP | FROM_REGISTER, (destination, Reg::R0), 0, bits);
+    }
+
+    /// `R0` = bytes of the packet at `offset`, from network order. R6 has to be the packet's context; R1 to R5 are lost. Beyond the packet's end
+    /// the program ends with 0. Not for 64 bits.
+    pub fn load_packet(&mut self, size: Size, offset: i32) {
+        self.push(LOAD_PACKET | size as u8, (Reg::R0, Reg::R0), 0, offset);
+    }
+
+    /// The same at `offset` behind where `register` says.
+    pub fn load_packet_at(&mut self, size: Size, register: Reg, offset: i32) {
+        self.push(LOAD_PACKET_AT | size as u8, (Reg::R0, register), 0, offset);
     }
 
     /// `destination = *(source + offset)`, the rest of it zero.

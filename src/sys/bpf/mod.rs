@@ -8,8 +8,10 @@ mod assembler;
 use std::ffi::c_long;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::memory::Mapping;
 pub use assembler::{Alu, Assembler, Instruction, Label, Reg, Size, Test};
 
 /// `enum bpf_cmd`.
@@ -61,6 +63,8 @@ pub enum MapKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum ProgramKind {
+    /// On what a socket receives (`struct __sk_buff`).
+    SocketFilter = 1,
     /// On packets that enter or leave an interface (`struct __sk_buff`).
     SchedCls = 3,
     /// On the search for the socket of a packet (`struct bpf_sk_lookup`), Linux 5.9.
@@ -71,11 +75,20 @@ pub enum ProgramKind {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
 pub enum Attach {
+    /// A socket's own options do it.
+    Socket = 0,
     /// A network namespace's search for sockets, Linux 5.9.
     SkLookup = 36,
     /// What enters an interface, Linux 6.6.
     TcxIngress = 46,
 }
+
+/// `BPF_F_MMAPABLE`.
+const MMAPABLE: u32 = 1 << 10;
+/// `BPF_F_BEFORE`: with nothing said of what, first of all.
+const FIRST: u32 = 1 << 3;
+/// More than any kernel is built for (`NR_CPUS`).
+const CORES_MAX: usize = 8192;
 
 /// What a link attaches to.
 #[derive(Clone, Copy, Debug)]
@@ -92,6 +105,7 @@ pub struct Map {
     fd: OwnedFd,
     key_bytes: usize,
     value_bytes: usize,
+    entries: u32,
 }
 
 #[repr(C)]
@@ -127,19 +141,37 @@ impl Map {
         entries: u32,
         name: &str,
     ) -> Result<Map, BpfError> {
+        Map::create(kind, (key_bytes, value_bytes), entries, 0, name)
+    }
+
+    /// An array of 64-bit words that can be written as memory ([`Map::words`]), Linux 5.5.
+    ///
+    /// # Errors
+    /// As for [`Map::new`].
+    pub fn words_of(words: u32, name: &str) -> Result<Map, BpfError> {
+        Map::create(MapKind::Array, (4, 8), words, MMAPABLE, name)
+    }
+
+    fn create(
+        kind: MapKind,
+        (key_bytes, value_bytes): (usize, usize),
+        entries: u32,
+        flags: u32,
+        name: &str,
+    ) -> Result<Map, BpfError> {
         let attributes = MapCreate {
             kind: kind as u32,
             key_size: key_bytes as u32,
             value_size: value_bytes as u32,
             max_entries: entries,
-            flags: 0,
+            flags,
             inner_map_fd: 0,
             numa_node: 0,
             name: object_name(name),
         };
         // SAFETY: the attributes hold no pointers.
         let fd = unsafe { bpf_fd("map create", MAP_CREATE, &attributes)? };
-        Ok(Map { fd, key_bytes, value_bytes })
+        Ok(Map { fd, key_bytes, value_bytes, entries })
     }
 
     /// Writes one value.
@@ -169,6 +201,25 @@ impl Map {
         self.element("map lookup", MAP_LOOKUP_ELEM, key, value.as_mut_ptr() as u64)
     }
 
+    /// The memory of a map made by [`Map::words_of`].
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn words(&self) -> io::Result<Words> {
+        let memory = Mapping::shared(self.fd.as_fd(), self.entries as usize * size_of::<u64>())?;
+        Ok(Words { memory, count: self.entries as usize })
+    }
+
+    /// The words of each core of a [`MapKind::PerCpuArray`] at `index`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn of_each_core(&self, index: u32) -> Result<Vec<u64>, BpfError> {
+        let mut bytes = vec![[0; size_of::<u64>()]; possible_cores()];
+        self.lookup(&index.to_ne_bytes(), bytes.as_flattened_mut())?;
+        Ok(bytes.into_iter().map(u64::from_ne_bytes).collect())
+    }
+
     fn element(&self, call: &'static str, command: u32, key: &[u8], value: u64) -> Result<(), BpfError> {
         let map_fd = self.fd.as_raw_fd() as u32;
         let attributes = MapElement { map_fd, _pad: 0, key: key.as_ptr() as u64, value, flags: 0 };
@@ -179,6 +230,33 @@ impl Map {
     fn raw(&self) -> i32 {
         self.fd.as_raw_fd()
     }
+}
+
+/// A map as memory: what is stored is what programs see next.
+pub struct Words {
+    memory: Mapping,
+    count: usize,
+}
+
+impl Words {
+    /// Stores one word.
+    ///
+    /// # Panics
+    /// If there is none at `index`.
+    pub fn set(&self, index: usize, value: u64) {
+        assert!(index < self.count, "no word {index}");
+        // SAFETY: an aligned word in the mapping by the assertion; programs and other mappings access it as a whole.
+        unsafe { AtomicU64::from_ptr(self.memory.as_ptr().cast::<u64>().add(index)) }
+            .store(value, Ordering::Release);
+    }
+}
+
+/// Cores that the kernel keeps a value for: all that could ever be there.
+fn possible_cores() -> usize {
+    let said = std::fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = said.trim().rsplit([',', '-']).next().and_then(|last| last.parse::<usize>().ok());
+    // Too many do no harm, too few would be written past.
+    last.map_or(CORES_MAX, |last| last + 1)
 }
 
 /// A program that the verifier has accepted.
@@ -252,6 +330,13 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Its descriptor as a socket option takes it.
+    pub(super) fn raw(&self) -> i32 {
+        self.0.as_raw_fd()
+    }
+}
+
 /// A program attached; closing it takes the program off.
 #[derive(Debug)]
 pub struct Link(#[expect(dead_code, reason = "held open")] OwnedFd);
@@ -275,7 +360,9 @@ impl Link {
             Target::Interface(index) => index,
         };
         let program = program.0.as_raw_fd() as u32;
-        let attributes = LinkCreate { program, target, attach: attach as u32, flags: 0 };
+        // A packet that was taken is nobody else's business.
+        let flags = if attach == Attach::TcxIngress { FIRST } else { 0 };
+        let attributes = LinkCreate { program, target, attach: attach as u32, flags };
         // SAFETY: the attributes hold no pointers.
         unsafe { bpf_fd("link create", LINK_CREATE, &attributes).map(Link) }
     }
