@@ -11,30 +11,22 @@
 //! Leaves out the softirq, which is billed to the sender here.
 
 mod bare;
+#[allow(dead_code, reason = "one of several benches that share it")]
 mod common;
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bare::{BarePoll, BareSteered, BareUring, Shape};
+use common::recorder::{self, BUFFERS, IO_URING, POLL, Recorder, STEERED, Way};
 use common::{ANY_PORT, Load, Outcome, Receiver, median, run};
-use tapehead::base::{RecordingId, Wall};
-use tapehead::config::{ReceiveChoice, RingChoice};
 use tapehead::limits::TICK;
-use tapehead::link::{CallId, Command, ControlEnd, Event, OpenCall, Payload, SegmentPlan, TrackPlan, link};
-use tapehead::media::{Fate, SampleFormat};
 use tapehead::ring::any::AnyTier;
-use tapehead::ring::choice::{self, ShardSource};
 use tapehead::ring::tier::PortSlice;
-use tapehead::ring::{Completion, Op, Ring, RingPlan, SocketIx};
-use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed};
-use tapehead::shard::{Shard, ShardPlan};
+use tapehead::ring::{Completion, Op, Ring, RingPlan, SocketIx, Trouble};
 use tapehead::sys::clock;
 use tapehead::sys::memory::BlockPool;
 
-/// Receive buffers of every variant: a third of a second at the full load.
-const BUFFERS: u32 = 32_768;
 /// First port of a shard, and of what is steered.
 const PORT_FIRST: u16 = 25_000;
 /// What a shard may cost, as a multiple of the bare loop.
@@ -92,25 +84,8 @@ const SMOKE: Load = Load {
     measured: Duration::from_millis(700),
 };
 
-/// Ring and tier.
-type Way = (RingChoice, ReceiveChoice);
-const IO_URING: Way = (RingChoice::IoUring, ReceiveChoice::Sockets);
-const POLL: Way = (RingChoice::Poll, ReceiveChoice::Sockets);
-const STEERED: Way = (RingChoice::IoUring, ReceiveChoice::Steered);
-
 fn slice(count: u16) -> PortSlice {
-    PortSlice { address: Ipv4Addr::LOCALHOST.into(), first: PORT_FIRST, count }
-}
-
-fn start((ring, receive): Way, plan: RingPlan, blocks: &BlockPool) -> AnyTier {
-    let source = match receive {
-        ReceiveChoice::Sockets => ShardSource::Sockets,
-        receive => {
-            let slice = slice(plan.sockets_max as u16);
-            choice::open(receive, &[slice]).unwrap_or_else(|(_, why)| panic!("{why}")).sources.remove(0)
-        }
-    };
-    AnyTier::start(ring, source, plan, blocks).unwrap_or_else(|why| panic!("{why}"))
+    recorder::slice(PORT_FIRST, count)
 }
 
 fn measure(variant: &str, load: Load) -> Outcome {
@@ -122,13 +97,13 @@ fn measure(variant: &str, load: Load) -> Outcome {
             run(load, move || BareUring::new(streams, BUFFERS as u16, Shape::NameAndStamps))
         }
         "io_uring" => run(load, move || Discard::new(IO_URING, streams)),
-        "shard" => run(load, move || Recorder::new(IO_URING, streams)),
+        "shard" => run(load, move || Recorder::new(IO_URING, streams, PORT_FIRST)),
         "bare steered" => run(load, move || BareSteered::new(slice(streams as u16))),
         "steered" => run(load, move || Discard::new(STEERED, streams)),
-        "shard steered" => run(load, move || Recorder::new(STEERED, streams)),
+        "shard steered" => run(load, move || Recorder::new(STEERED, streams, PORT_FIRST)),
         "bare epoll" => run(load, move || BarePoll::new(streams)),
         "poll" => run(load, move || Discard::new(POLL, streams)),
-        _ => run(load, move || Recorder::new(POLL, streams)),
+        _ => run(load, move || Recorder::new(POLL, streams, PORT_FIRST)),
     }
 }
 
@@ -166,7 +141,7 @@ impl Discard {
     fn new(way: Way, streams: usize) -> Discard {
         let blocks = BlockPool::new(1).expect("memory");
         let plan = RingPlan { sockets_max: streams as u32, files_max: 1, receive_buffers: BUFFERS };
-        let mut ring = start(way, plan, &blocks);
+        let mut ring = recorder::start(way, PORT_FIRST, plan, &blocks);
         for socket in 0..streams as u32 {
             ring.submit(Op::Bind { socket: SocketIx(socket), at: ANY_PORT }, &blocks).expect("room");
         }
@@ -188,6 +163,7 @@ impl Receiver for Discard {
         let received = &mut self.received;
         self.ring.drain(clock::mono() + TICK, &mut |_, completion| match completion {
             Completion::Received { .. } => *received += 1,
+            Completion::Ahead { .. } | Completion::Trouble(Trouble::NoBuffers) => {}
             other => panic!("{other:?}"),
         });
     }
@@ -195,100 +171,4 @@ impl Receiver for Discard {
     fn received(&mut self) -> u64 {
         self.received
     }
-}
-
-/// A whole shard that records two-track calls to disk.
-struct Recorder {
-    shard: Shard<AnyTier>,
-    control: ControlEnd,
-    targets: Vec<SocketAddr>,
-    _folder: tempfile::TempDir,
-}
-
-impl Recorder {
-    fn new(way: Way, streams: usize) -> Recorder {
-        // Below target/, which is on a disk; the system's folder for such may be memory.
-        let target = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let folder = tempfile::tempdir_in(target).expect("a folder below target/");
-        let plan = ShardPlan {
-            index: 0,
-            // Some to spare, for what else runs on the machine.
-            port_first: PORT_FIRST,
-            port_count: streams as u16 * 2 + 200,
-            calls_max: streams as u32 / 2,
-            horizon: Duration::from_millis(200),
-            silence_alarm: Duration::from_secs(30),
-            receive_buffers: BUFFERS,
-        };
-        let (mut control, end) = link(Arc::new(|| {}));
-        let blocks = BlockPool::new(plan.blocks()).expect("memory");
-        let ring = start(way, plan.ring(), &blocks);
-        let mut shard = Shard::new(plan, ring, blocks, end);
-        (0..streams / 2).for_each(|call| open(call as u16, folder.path(), &mut control));
-        let mut targets = Vec::new();
-        while targets.len() < streams {
-            shard.turn();
-            while let Ok(event) = control.events.pop() {
-                match event {
-                    Event::Opened { ports, .. } => {
-                        targets
-                            .extend(ports.iter().map(|&port| SocketAddr::from((Ipv4Addr::LOCALHOST, port))));
-                    }
-                    Event::Refused { reason, .. } => panic!("{reason:?}"),
-                    _ => {}
-                }
-            }
-        }
-        Recorder { shard, control, targets, _folder: folder }
-    }
-}
-
-impl Receiver for Recorder {
-    fn targets(&self) -> Vec<SocketAddr> {
-        self.targets.clone()
-    }
-
-    fn turn(&mut self) {
-        self.shard.turn();
-        while self.control.events.pop().is_ok() {}
-    }
-
-    fn received(&mut self) -> u64 {
-        // The counters are told once per second.
-        (0..60).for_each(|_| self.turn());
-        let stats = self.shard.stats();
-        assert!(stats.packets.adds_up() && (stats.write_errors, stats.stray) == (0, 0), "{stats:?}");
-        // On a machine that stalls some come too late to be placed; what the kernel dropped is accounted for all the same.
-        let (received, placed) = (stats.packets.received, stats.packets.of(Fate::Placed));
-        println!(
-            "shard: {placed} of {received} placed, {} dropped by the kernel",
-            stats.packets.kernel_drops
-        );
-        received + stats.packets.kernel_drops
-    }
-}
-
-fn open(call: u16, folder: &std::path::Path, control: &mut ControlEnd) {
-    let recording: RecordingId =
-        format!("0123456789ab7000800000000000{call:04x}").parse().expect("32 digits");
-    let audio = AudioParams { format: SampleFormat::Mulaw, rate: 8000, channels: 2, start: 0 };
-    let segment = SegmentPlan {
-        call: CallId(u64::from(call)),
-        segment: 1,
-        path: folder.join(format!("{call}.tape.part")),
-        block0: Box::new(Block0::segment(recording, 1, "bench", Wall(0), audio, Vec::new())),
-        key: DataKey::new([call as u8; 32]),
-        seed: StreamSeed { salt: [1; 32], nonce_prefix: [2; 7] },
-    };
-    let track = TrackPlan { payloads: vec![(0, Payload::Pcmu)], ..TrackPlan::default() };
-    let open = OpenCall {
-        call: CallId(u64::from(call)),
-        recording,
-        bind: Ipv4Addr::LOCALHOST.into(),
-        tracks: vec![track; 2],
-        format: SampleFormat::Mulaw,
-        ssrc: 1,
-        segment,
-    };
-    control.commands.push(Command::Open(Box::new(open))).expect("room");
 }

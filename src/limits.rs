@@ -38,14 +38,15 @@ pub const EXPORT_GAP_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 // ---------------------------------------------------------------- blocks and writing
 
 /// Frames per block: the unit of the shard's block pool.
-pub const BLOCK_FRAMES: usize = 4;
-/// A block of the pool, 16 KiB: about a second of two-track G.711.
+pub const BLOCK_FRAMES: usize = 2;
+/// A block of the pool, 8 KiB: half a second of two-track G.711, which is as much as a crash may cost beside the horizon. Larger ones would be written
+/// in parts all the same, and hold more memory.
 pub const BLOCK_BYTES: usize = BLOCK_FRAMES * FRAME_BYTES;
 /// Blocks a call may hold at once: one in flight, two being filled, and room to ride out a slow disk.
-pub const CALL_BLOCKS_MAX: usize = 1 + 2 + 5;
-/// Blocks the pool holds for each call that may be live: one being filled while the one before is sealed and written. A two-track call never
-/// needs more while the disk keeps up, and most of the time less.
-pub const POOL_BLOCKS_PER_CALL: usize = 2;
+pub const CALL_BLOCKS_MAX: usize = 1 + 2 + 13;
+/// Blocks the pool holds for each call that may be live: one being filled while the one before is sealed and written, which is all that a two-track
+/// call needs while the disk keeps up, and one for when it does not.
+pub const POOL_BLOCKS_PER_CALL: usize = 3;
 /// Calls per further block of the pool, for those on a slow disk and for the heads and tails of files.
 pub const POOL_CALLS_PER_SPARE_BLOCK: usize = 8;
 /// What a crash may cost a call. The flush rule keeps the oldest unwritten sample younger than this.
@@ -65,8 +66,10 @@ pub const CLOSE_RETRY_MAX: Duration = Duration::from_secs(10);
 
 /// How often a shard wakes. 5 ms costs about twice at low load, 50 ms gains nothing (measured).
 pub const TICK: Duration = Duration::from_millis(20);
-/// A call that is simply live is looked at every so many ticks, in turns: a frame lasts longer, and a look costs some cache misses.
-pub const LIVE_CALL_TICKS: u64 = 3;
+/// A live call in which more is under way than audio that waits to be sealed is looked at every so many ticks: a look costs some cache misses.
+pub const LIVE_CALL_TICKS: u32 = 3;
+/// Samples of a packet as most clients send it, 20 ms.
+pub const PACKET_SAMPLES_USUAL: usize = 160;
 /// How often it wakes while it opens calls: that takes some rounds of the ring, and the client waits for its 200. All that are being opened share them.
 pub const OPENING_TICK: Duration = Duration::from_micros(500);
 /// Longest horizon an operator may configure: a window of blocks must hold it.
@@ -132,8 +135,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Recordings that may wait to be finalised before new calls are answered 503.
 pub const FINALISE_BACKLOG_MAX: usize = 10_000;
-/// Threads of the background pool.
-pub const POOL_THREADS: usize = 2;
+/// Threads of the background pool. They wait for syncs nearly all of the time, and a journal takes several at once at the price of one.
+pub const POOL_THREADS: usize = 8;
 /// How often disk and pool are looked at.
 pub const WORLD_INTERVAL: Duration = Duration::from_secs(1);
 /// At shutdown our BYEs may be answered for this long.
@@ -220,6 +223,8 @@ pub const SRTP_RESTART_HOLD: Duration = Duration::from_secs(10);
 pub const SRTP_SOURCE_IDLE: Duration = Duration::from_secs(1);
 /// So many packets that the estimate of the rollover counter fails (2^15) can't get lost in less, at 500 packets per second.
 pub const SRTP_ROLLOVER_UNHEARD: Duration = Duration::from_secs(60);
+/// Receive buffers that the kernel has while there is no backlog, at first: few, so that they stay in the cache. When it runs out it gets twice as many.
+pub const RECEIVE_STOCK_MIN: u16 = 512;
 /// Most receive buffers of a shard: the kernel's limit of one provided-buffer ring.
 pub const RECEIVE_BUFFERS_MAX: usize = 32_768;
 /// Room for datagrams in the socket that a shard shares among its ports; the kernel counts twice that, and about 768 bytes for each of G.711:

@@ -13,7 +13,7 @@ use tapehead::src_client::Call;
 use tapehead::sys::clock;
 
 /// Bound of the resident size per two-track call.
-const CALL_KIB_MAX: u64 = 96;
+const CALL_KIB_MAX: u64 = 64;
 const CALLS: u64 = 250;
 const SECONDS: u64 = 3;
 

@@ -73,6 +73,9 @@ impl BareUring {
                 Shape::Payload => opcode::RecvMulti::new(fd, 0).build(),
                 _ => opcode::RecvMsgMulti::new(fd, &raw const *header, 0).build(),
             };
+            if ring.submission().is_full() {
+                ring.submit().expect("the kernel takes them");
+            }
             // SAFETY: the header lives as long as the ring.
             unsafe { ring.submission().push(&entry) }.expect("room");
         }

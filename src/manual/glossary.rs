@@ -24,7 +24,7 @@
 //! | ledger, fate | the counters of a track; the one counter a packet ends in |
 //! | window | the stretch of the timeline that is not sealed yet |
 //! | frame | the unit of sealing: 4,096 bytes, of which 16 are the tag |
-//! | block | the unit of writing: four frames |
+//! | block | the unit of writing: two frames |
 //! | block 0 | the clear first 4,096 bytes of a sealed file |
 //! | segment | one sealed file of audio |
 //! | manifest | the sealed JSON that describes a recording |

@@ -36,7 +36,7 @@
 //! 9. **Sealed.** When a frame is older than the horizon (200 ms by default) nothing may change it any more: it is encrypted and
 //!    authenticated in place. What was not covered by then becomes an interval with a cause: [`crate::media::Cause`]. A packet that
 //!    comes after this is counted as late.
-//! 10. **Written.** Four frames make a block of 16 KiB. It goes out as one write past the page cache; a block that would
+//! 10. **Written.** Two frames make a block of 8 KiB. It goes out as one write past the page cache; a block that would
 //!     leave a sample unwritten for too long goes out early ([`crate::limits::LOSS_AT_CRASH_MAX`]).
 //!
 //! Tracks may be added while a call runs: their ports are bound as at its opening, then what is unsealed moves along into a segment with a channel for

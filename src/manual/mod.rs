@@ -1,6 +1,7 @@
 //! The manual, as rustdoc.
 //!
 //! - [`life_of_a_packet`]: from the wire to the sealed frame
+//! - [`cost_of_a_packet`]: where each nanosecond of it goes
 //! - [`life_of_a_call`]: from INVITE to a recording that is complete
 //! - [`sealed_format`]: what a recording is, byte by byte, for whoever has to open one without us
 //! - [`interop`]: what recording clients really send, where it is taken care of, and what proves it
@@ -12,6 +13,7 @@
 //! - [`proving`]: what `./check` proves, and how to add to it
 //! - [`glossary`]: the words
 
+pub mod cost_of_a_packet;
 pub mod failure_model;
 pub mod glossary;
 pub mod interop;

@@ -12,6 +12,7 @@
 //! | `tests/tls.rs` | that OpenSSL's client and SIPp are served over TLS, and who is not | |
 //! | `tests/transport.rs`, `tests/nat.rs` | how large messages may be and are; which address clients are told | |
 //! | `tests/kill.rs` | kill -9 costs at most a second, and recovery says so | |
+//! | `tests/overload.rs` | that a flood is shed packet by packet, counted, and leaves recordings whole | |
 //! | `fuzz/` | that no input makes a parser panic | a file in `fuzz_targets` and its `[[bin]]` |
 //! | `benches/` with `--smoke` | that the measured paths still do what they claim | a bench with a smoke value |
 //! | `tapehead demo` | all of it together, sample by sample | |

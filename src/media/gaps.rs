@@ -6,13 +6,16 @@
 //!   settled    sealed and explained, for the control core to take
 //! ```
 //!
-//! All bounded, none allocated after start. Leaves out what the causes are: the track says so.
+//! All bounded. Leaves out what the causes are: the track says so.
 
 use std::collections::VecDeque;
 
 use super::{Cause, Interval};
 use crate::base::planted::{Bug, planted};
 use crate::limits::INTERVALS_PENDING_MAX;
+
+/// Room that a queue has from the start.
+const QUEUE_USUAL: usize = 2;
 
 /// The young gaps of one track.
 pub(super) struct Gaps {
@@ -26,9 +29,10 @@ impl Gaps {
     pub(super) fn new(track: u8) -> Gaps {
         Gaps {
             track,
-            explained: VecDeque::with_capacity(INTERVALS_PENDING_MAX),
+            // Most tracks have one gap at a time; a queue grows a few times at most.
+            explained: VecDeque::with_capacity(QUEUE_USUAL),
             open: None,
-            settled: VecDeque::with_capacity(INTERVALS_PENDING_MAX),
+            settled: VecDeque::with_capacity(QUEUE_USUAL),
         }
     }
 
@@ -111,6 +115,11 @@ impl Gaps {
         if let Some((start, end)) = self.open.take() {
             self.settle(self.interval(start, end, cause, 0));
         }
+    }
+
+    /// Whether there are any to hand out.
+    pub(super) fn has_settled(&self) -> bool {
+        !self.settled.is_empty()
     }
 
     /// Hands out settled stretches, the oldest first, as long as `take` accepts them.

@@ -95,7 +95,8 @@ impl Track {
     /// Track `number` (its channel, from 0) of a call that starts now.
     pub fn new(number: u8) -> Track {
         Track {
-            sources: Vec::with_capacity(SOURCES_MAX),
+            // Room for the usual; a few more growths are all there can be.
+            sources: Vec::with_capacity(1),
             frontier: 0,
             first: None,
             heard_until: 0,
@@ -103,7 +104,7 @@ impl Track {
             pauses: Pauses::default(),
             reason: Reason::default(),
             gaps: Gaps::new(number),
-            anchors: Vec::with_capacity(ANCHORS_KEPT_MAX),
+            anchors: Vec::with_capacity(2),
             counters: Counters::default(),
         }
     }
@@ -111,6 +112,16 @@ impl Track {
     /// First position after all audio seen so far.
     pub fn frontier(&self) -> u64 {
         self.frontier
+    }
+
+    /// What it knows of each source, for who wants it in the cache.
+    pub fn sources(&self) -> &[impl Sized] {
+        &self.sources
+    }
+
+    /// Whether stretches wait to be taken.
+    pub fn has_settled(&self) -> bool {
+        self.gaps.has_settled()
     }
 
     /// First position after all audio that is recorded.

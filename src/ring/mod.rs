@@ -173,6 +173,12 @@ pub enum Completion<'a> {
         /// Whether it was cut.
         truncated: bool,
     },
+    /// Datagrams of these sockets come next, in this order. Only a hint: a ring may leave it out, or be wrong. Who takes it can fetch what they will
+    /// touch into the cache, all at once, instead of waiting for it one by one.
+    Ahead {
+        /// Their slots; at most [`AHEAD_DATAGRAMS_MAX`].
+        sockets: &'a [SocketIx],
+    },
     /// Answers [`Op::Bind`] with the address bound.
     Bound {
         /// The slot.
@@ -239,6 +245,9 @@ pub enum Completion<'a> {
     /// Nothing was asked, something went wrong; counted, never fatal.
     Trouble(Trouble),
 }
+
+/// Datagrams that one [`Completion::Ahead`] may speak of: what they touch fits into a core's first cache.
+pub const AHEAD_DATAGRAMS_MAX: usize = 16;
 
 /// What can go wrong with receiving and sending. Each has a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -13,15 +13,19 @@ mod receive;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use super::Io;
 use super::segment::Segment;
+use super::window::{Coverage, Window};
 use crate::base::Mono;
-use crate::limits::{FORMAT_WAIT, RTCP_INTERVAL};
+use crate::limits::{FORMAT_WAIT, LIVE_CALL_TICKS, PACKET_SAMPLES_USUAL, RTCP_INTERVAL, TICK};
 use crate::link::{CallId, Event, OpenCall, Refusal, SegmentPlan};
 use crate::media::{Counters, SampleFormat, Track};
 use crate::ring::{Completion, FileIx, Op};
 use crate::rtp::rtcp;
+use crate::sys::cache;
+use crate::sys::memory::BlockPool;
 use change::Growth;
 use flow::Flow;
 use leg::{Leg, Port};
@@ -176,6 +180,44 @@ impl Call {
     /// Whether it is neither opening nor ending: nobody waits for its next step.
     pub fn is_settled(&self) -> bool {
         self.phase == Phase::Live && self.legs.len() == self.media.len()
+    }
+
+    /// When it wants to be looked at next, at the latest, if nothing happens to it before: when a frame is due, as a rule.
+    pub fn look_at(&self, horizon: u64, now: Mono) -> Mono {
+        if !self.is_settled() {
+            return now;
+        }
+        let plain = self.pause.is_none() && self.finishing.is_empty();
+        let told = !self.media.iter().any(Track::has_settled);
+        match self.segment.idle_until() {
+            Some(position) if plain && told => {
+                let due = self.zero + Duration::from_micros((position + horizon) * 125);
+                due.min(self.report_at)
+            }
+            _ => now + TICK * LIVE_CALL_TICKS,
+        }
+    }
+
+    /// Whether its file needs nothing before the next frame is due.
+    pub fn is_written(&self) -> bool {
+        self.segment.idle_until().is_some()
+    }
+
+    /// Fetches into the cache what it holds of `track` in itself.
+    pub fn fetch_track(&self, track: usize) {
+        let (Some(media), Some(leg)) = (self.media.get(track), self.legs.get(track)) else { return };
+        cache::fetch(media);
+        cache::fetch(leg);
+        self.segment.peek().into_iter().for_each(Window::fetch);
+    }
+
+    /// Fetches what `track` points to, once that is there: its sources, and where its next packet will be placed.
+    pub fn fetch_place(&self, track: usize, blocks: &BlockPool, coverage: &Coverage) {
+        let Some(media) = self.media.get(track) else { return };
+        cache::fetch(media.sources());
+        if let Some(window) = self.segment.peek() {
+            window.fetch_place((blocks, coverage), track, media.frontier(), PACKET_SAMPLES_USUAL);
+        }
     }
 
     /// One tick. True when nothing of the call is left.

@@ -6,7 +6,7 @@
 //! ```text
 //!   turn:  drain the ring ─▶ packets into place, answers to their calls
 //!          commands       ─▶ calls opened, updated, closed
-//!          every call     ─▶ due frames sealed, due blocks written, intervals told
+//!          calls due      ─▶ due frames sealed, due blocks written, intervals told
 //!          outbox         ─▶ ops to the ring
 //! ```
 //!
@@ -32,7 +32,8 @@ use crate::base::{Mono, ppm};
 use crate::limits::*;
 use crate::link::{CallId, Command, Event, Refusal, ShardEnd, ShardStats};
 use crate::media::Counters;
-use crate::ring::{Completion, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
+use crate::ring::{AHEAD_DATAGRAMS_MAX, Completion, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
+use crate::sys::cache;
 use crate::sys::memory::BlockPool;
 
 /// What a shard is built for.
@@ -144,7 +145,12 @@ struct Io<'a> {
     sockets: &'a mut [Option<(u32, u8)>],
     events: &'a mut Events,
     stats: &'a mut ShardStats,
+    /// When the call is to be looked at; it may ask for earlier.
+    look: &'a mut Mono,
 }
+
+/// The time of what does not happen.
+const NEVER: Mono = Mono(u64::MAX);
 
 /// Everything but the ring.
 struct Core {
@@ -169,8 +175,8 @@ struct Core {
     cpu: Duration,
     cpu_told: Duration,
     stopping: bool,
-    /// Turns so far, by which live calls take theirs.
-    turns: u64,
+    /// When to look at the call of each slot; far away where there is none.
+    looks: Vec<Mono>,
     /// When the next tick is due.
     tick_at: Mono,
     /// Slots of calls that are being opened, or get more tracks: their clients wait for the answer.
@@ -265,7 +271,7 @@ impl Core {
             cpu: Duration::ZERO,
             cpu_told: Duration::ZERO,
             stopping: false,
-            turns: 0,
+            looks: vec![NEVER; plan.calls_max as usize],
             tick_at: Mono(0),
             urgent: Vec::with_capacity(plan.calls_max as usize),
         }
@@ -292,6 +298,7 @@ impl Core {
             sockets: &mut self.sockets,
             events: &mut self.events,
             stats: &mut self.stats,
+            look: &mut self.looks[slot as usize],
         };
         Some(act(call, &mut io))
     }
@@ -309,6 +316,7 @@ impl Core {
                 let Some((slot, track)) = (if gone { owner.take() } else { *owner }) else { return };
                 self.with(slot, now, blocks, |call, io| {
                     call.socket_completed(usize::from(track), socket.0 % 2 == 1, &completion, io);
+                    *io.look = now;
                 });
             }
             Completion::Created { file, .. }
@@ -319,11 +327,33 @@ impl Core {
             | Completion::Renamed { file, .. }
             | Completion::FileClosed { file } => {
                 if let Some(slot) = self.files.owner[file.0 as usize] {
-                    self.with(slot, now, blocks, |call, io| call.file_completed(file, &completion, io));
+                    let horizon = self.horizon;
+                    self.with(slot, now, blocks, |call, io| {
+                        call.file_completed(file, &completion, io);
+                        // As a rule the write of frames is followed by nothing until the next one is due.
+                        let next = if call.is_written() { call.look_at(horizon, now) } else { now };
+                        *io.look = next.min(*io.look);
+                    });
                 }
             }
             Completion::Trouble(trouble) => self.trouble(trouble),
+            Completion::Ahead { sockets } => self.ahead(sockets, blocks),
         }
+    }
+
+    /// Fetches into the cache what the next datagrams will touch: step by step along the pointers, in each step for all of them at once.
+    fn ahead(&self, sockets: &[SocketIx], blocks: &BlockPool) {
+        let mut owners = [None; AHEAD_DATAGRAMS_MAX];
+        for (owner, socket) in owners.iter_mut().zip(sockets) {
+            *owner = self.sockets.get(socket.0 as usize).copied().flatten();
+            owner.iter().for_each(|(slot, _)| cache::fetch(&self.calls[*slot as usize]));
+        }
+        let call = |slot: u32| self.calls[slot as usize].as_deref();
+        let calls =
+            || owners.iter().flatten().filter_map(|&(slot, track)| Some((call(slot)?, usize::from(track))));
+        calls().for_each(|(call, _)| cache::fetch(call));
+        calls().for_each(|(call, track)| call.fetch_track(track));
+        calls().for_each(|(call, track)| call.fetch_place(track, blocks, &self.coverage));
     }
 
     fn received(&mut self, now: Mono, socket: SocketIx, datagram: &Datagram<'_>, blocks: &mut BlockPool) {
@@ -374,9 +404,7 @@ impl Core {
             match command {
                 Command::Open(open) => self.open(*open, now),
                 Command::Segment(plan) => {
-                    if let Some(call) = self.call(plan.call) {
-                        call.plan_segment(*plan);
-                    }
+                    self.change(plan.call, now, blocks, |call, _| call.plan_segment(*plan));
                 }
                 Command::Update { call, revision, tracks } => {
                     self.change(call, now, blocks, |call, io| call.update(revision, tracks, io));
@@ -387,9 +415,7 @@ impl Core {
                 Command::Resume { call } => self.change(call, now, blocks, Call::resume),
                 Command::Close { call } => {
                     let horizon = self.horizon;
-                    if let Some(call) = self.call(call) {
-                        call.close(horizon, now);
-                    }
+                    self.change(call, now, blocks, |call, _| call.close(horizon, now));
                 }
                 Command::Shutdown => self.stopping = true,
             }
@@ -407,16 +433,12 @@ impl Core {
         let Some(&slot) = self.by_id.get(&id) else { return };
         let urgent = self.with(slot, now, blocks, |call, io| {
             act(call, io);
+            *io.look = now;
             call.is_opening()
         });
         if urgent == Some(true) && !self.urgent.contains(&slot) {
             self.urgent.push(slot);
         }
-    }
-
-    fn call(&mut self, id: CallId) -> Option<&mut Call> {
-        let slot = *self.by_id.get(&id)?;
-        self.calls[slot as usize].as_deref_mut()
     }
 
     fn open(&mut self, open: crate::link::OpenCall, now: Mono) {
@@ -427,6 +449,7 @@ impl Core {
                 Ok(call) => {
                     self.calls[slot as usize] = Some(Box::new(call));
                     self.by_id.insert(id, slot);
+                    self.looks[slot as usize] = now;
                     self.urgent.push(slot);
                     return;
                 }
@@ -475,13 +498,11 @@ impl Core {
     fn tick(&mut self, now: Mono, blocks: &mut BlockPool) {
         if now >= self.tick_at {
             self.tick_at = now + TICK;
-            self.turns += 1;
-            for slot in 0..self.calls.len() as u32 {
-                let Some(call) = &self.calls[slot as usize] else { continue };
-                if call.is_settled() && !(self.turns + u64::from(slot)).is_multiple_of(LIVE_CALL_TICKS) {
-                    continue;
+            // A plain list: to run through all of it costs less than to keep it in order.
+            for slot in 0..self.looks.len() {
+                if self.looks[slot] <= now {
+                    self.tick_call(slot as u32, now, blocks);
                 }
-                self.tick_call(slot, now, blocks);
             }
         } else {
             for at in 0..self.urgent.len() {
@@ -503,7 +524,11 @@ impl Core {
 
     fn tick_call(&mut self, slot: u32, now: Mono, blocks: &mut BlockPool) {
         let horizon = self.horizon;
-        let gone = self.with(slot, now, blocks, |call, io| call.tick(horizon, io).then(|| call.counters()));
+        let gone = self.with(slot, now, blocks, |call, io| {
+            let gone = call.tick(horizon, io);
+            *io.look = if gone { NEVER } else { call.look_at(horizon, io.now) };
+            gone.then(|| call.counters())
+        });
         if let Some(Some(counters)) = gone {
             self.past.add(&counters);
             if let Some(call) = self.calls[slot as usize].take() {

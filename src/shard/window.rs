@@ -15,6 +15,7 @@ use crate::base::planted::{Bug, planted};
 use crate::limits::{BLOCK_FRAMES, CALL_BLOCKS_MAX, FRAME_PLAIN_BYTES};
 use crate::media::{ALAW_TO_LINEAR, MULAW_TO_LINEAR, SampleFormat, Track};
 use crate::seal::FrameSealer;
+use crate::sys::cache;
 use crate::sys::memory::{BlockIx, BlockPool};
 
 /// Coverage words of one frame: 4,080 bits at most, rounded up per track (6 tracks of 680 samples need 66 words).
@@ -96,6 +97,30 @@ impl Window {
     /// Position of the first sample that is not sealed.
     pub fn open_from(&self) -> u64 {
         self.start + u64::from(self.sealed) * self.layout.frame_samples
+    }
+
+    /// Fetches the list of its blocks into the cache.
+    pub fn fetch(&self) {
+        cache::fetch(self.blocks.as_slices().0);
+    }
+
+    /// Fetches what placing `samples` samples at `position` of `track` will touch.
+    pub fn fetch_place(
+        &self,
+        (pool, coverage): (&BlockPool, &Coverage),
+        track: usize,
+        position: u64,
+        samples: usize,
+    ) {
+        let at = position.saturating_sub(self.start);
+        let frame = u32::try_from(at / self.layout.frame_samples).unwrap_or(u32::MAX);
+        let Some((block, index)) = self.block_of(frame) else { return };
+        let first = (at % self.layout.frame_samples) as usize;
+        let covered = &coverage.0[block.0 as usize][index];
+        cache::fetch(&covered[track * self.layout.words + first / 64]);
+        let bytes = self.layout.channels as usize * self.layout.format.bytes();
+        let end = (first + samples).min(self.layout.frame_samples as usize);
+        cache::fetch(&pool.frame(block, index)[first * bytes..end * bytes]);
     }
 
     /// The block that holds `frame`, if it is in the window.

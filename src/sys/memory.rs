@@ -1,4 +1,4 @@
-//! The shard's block pool: one aligned mapping, handed out in blocks of 16 KiB by index.
+//! The shard's block pool: one aligned mapping, handed out in blocks of 8 KiB by index.
 //!
 //! A block is filled, sealed in place and written from where it lies. While a write is in flight the kernel reads the frames it covers, and
 //! the shard may go on filling the *other* frames of the block; which frames are the kernel's is tracked here and checked.
@@ -181,9 +181,9 @@ mod tests {
         let (a, b) = (pool.acquire().unwrap(), pool.acquire().unwrap());
         assert_eq!(pool.acquire(), None);
         assert_eq!(pool.region().0 as usize % FRAME_BYTES, 0);
-        pool.frame_mut(a, 3).fill(1);
+        pool.frame_mut(a, 1).fill(1);
         pool.frame_mut(b, 0).fill(2);
-        assert!(pool.frame(a, 3).iter().all(|&byte| byte == 1));
+        assert!(pool.frame(a, 1).iter().all(|&byte| byte == 1));
         pool.release(a);
         pool.release(b);
         assert_eq!(pool.free(), 2);

@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod bpf;
+pub mod cache;
 pub mod capability;
 pub mod clock;
 pub mod entropy;

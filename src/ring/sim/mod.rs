@@ -18,7 +18,7 @@ use self::disk::{Inode, SECTOR_BYTES};
 use self::machine::{
     EADDRINUSE, EEXIST, EFBIG, EIO, EMSGSIZE, ENETUNREACH, ENOENT, ENOSPC, ENOTDIR, Machine, Shared,
 };
-use super::{Completion, Errno, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
+use super::{AHEAD_DATAGRAMS_MAX, Completion, Errno, FileIx, Op, Ring, RingPlan, SocketIx, Trouble};
 use crate::base::Mono;
 use crate::limits::{DATAGRAM_BYTES_MAX, FRAME_BYTES};
 use crate::sys::memory::{BlockIx, BlockPool};
@@ -372,6 +372,8 @@ impl SimRing {
             .collect();
         // The kernel runs the sockets' work in no order that one could rely on.
         let first = self.machine.borrow_mut().below(bound.len() as u64) as usize;
+        let likely = &bound[first..];
+        sink(now, Completion::Ahead { sockets: &likely[..likely.len().min(AHEAD_DATAGRAMS_MAX)] });
         for &socket in bound[first..].iter().chain(&bound[..first]) {
             let Some(at) = self.sockets[socket.0 as usize] else { continue };
             let dropped = self.machine.borrow_mut().net.take_dropped(at);
@@ -455,6 +457,7 @@ impl SimRing {
             Completion::Renamed { file, result } => ("renamed", [u64::from(file.0), ok(result.is_ok()), 0]),
             Completion::FileClosed { file } => ("file-closed", [u64::from(file.0), 0, 0]),
             Completion::Trouble(_) => ("trouble", [0; 3]),
+            Completion::Ahead { sockets } => ("ahead", [sockets.len() as u64, 0, 0]),
         };
         self.machine.borrow_mut().note(name, &numbers);
     }

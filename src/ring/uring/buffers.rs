@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::Submitter;
 use io_uring::types::BufRingEntry;
 
-use crate::limits::{DATAGRAM_BYTES_MAX, RECEIVE_BUFFER_BYTES};
+use crate::limits::{DATAGRAM_BYTES_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_STOCK_MIN};
 use crate::ring::arrival::{CONTROL_BYTES, Control, NAME_BYTES, source};
 use crate::sys::memory::Mapping;
 
@@ -42,6 +42,10 @@ pub(super) struct Buffers {
     count: u16,
     /// Entries ever added, modulo 2^16; the kernel sees it at `publish`.
     tail: u16,
+    /// Those that the kernel has not got, the last one used on top: it is the likeliest to be in a cache still.
+    free: Vec<u16>,
+    /// So many the kernel gets when there is no backlog: few, so that it fills the same ones over and over.
+    stock: u16,
 }
 
 /// A received datagram where it lies.
@@ -53,15 +57,15 @@ pub(super) struct Datagram<'a> {
 }
 
 impl Buffers {
-    /// `count` buffers, a power of two and at most 32,768; all of them with the kernel.
+    /// `count` buffers, a power of two and at most 32,768; a stock of them with the kernel.
     pub(super) fn new(count: u16, submitter: &Submitter<'_>) -> io::Result<Buffers> {
         let ring = Mapping::new(usize::from(count) * size_of::<Entry>())?;
         let data = Mapping::new(usize::from(count) * RECEIVE_BUFFER_BYTES)?;
         // SAFETY: the ring is page aligned, as long as said, and outlives the registration (the io_uring is dropped first).
         unsafe { submitter.register_buf_ring_with_flags(ring.as_ptr() as u64, count, GROUP, 0)? };
-        let mut buffers = Buffers { ring, data, count, tail: 0 };
-        (0..count).for_each(|id| buffers.give_back(id));
-        buffers.publish();
+        let stock = count.min(RECEIVE_STOCK_MIN);
+        let mut buffers = Buffers { ring, data, count, tail: 0, free: (0..count).rev().collect(), stock };
+        buffers.lend(1);
         Ok(buffers)
     }
 
@@ -90,9 +94,38 @@ impl Buffers {
         })
     }
 
-    /// Lends buffer `id` to the kernel again, from the next `publish` on.
+    /// The kernel has filled buffer `id`, and it has been read.
     pub(super) fn give_back(&mut self, id: u16) {
-        assert!(id < self.count, "the kernel names one of our buffers");
+        assert!(
+            id < self.count && self.free.len() < usize::from(self.count),
+            "the kernel names one of our buffers"
+        );
+        self.free.push(id);
+    }
+
+    /// The kernel had too few: from now on it gets more.
+    pub(super) fn ran_out(&mut self) {
+        self.stock = self.stock.saturating_mul(2).min(self.count);
+    }
+
+    /// Sockets that the kernel may be asked for at once: it serves up to twice as many (once as it takes what we submit, once as it looks for what is
+    /// ready), and two datagrams may wait in each.
+    pub(super) fn batch(&self) -> usize {
+        usize::from(self.stock / 4).max(1)
+    }
+
+    /// Lends the kernel its stock, or so many `times` that for a backlog.
+    pub(super) fn lend(&mut self, times: u16) {
+        let wanted = self.stock.saturating_mul(times).min(self.count);
+        while usize::from(self.count) - self.free.len() < usize::from(wanted)
+            && let Some(id) = self.free.pop()
+        {
+            self.add(id);
+        }
+        self.publish();
+    }
+
+    fn add(&mut self, id: u16) {
         let at = usize::from(self.tail & (self.count - 1));
         // SAFETY: `at` is below `count`; entries between the tail and the kernel's head are ours to write.
         unsafe {
@@ -105,8 +138,7 @@ impl Buffers {
         self.tail = self.tail.wrapping_add(1);
     }
 
-    /// Shows the kernel everything given back.
-    pub(super) fn publish(&mut self) {
+    fn publish(&mut self) {
         // SAFETY: entry 0 is there; the tail is only ever touched as an atomic, by us with stores and by the kernel with loads.
         let tail = unsafe { &(*self.ring.as_ptr().cast::<Entry>()).tail };
         tail.store(self.tail, Ordering::Release);

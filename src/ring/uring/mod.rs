@@ -1,8 +1,8 @@
 //! The production ring: io_uring with multishot receives into provided buffers, woken by time, not by packets.
 //!
 //! Once per tick what has gathered is submitted, the thread sleeps until the deadline, and one `io_uring_enter` runs everything that
-//! has become ready (SINGLE_ISSUER and DEFER_TASKRUN). That asks for as many completions as the queue holds, because the kernel runs only
-//! as much work per enter as was asked for. The sleep is beside the ring, on an eventfd that nothing but the waker rings: packets
+//! has become ready (SINGLE_ISSUER and DEFER_TASKRUN), a batch at a time: the kernel runs only as much work per enter as was asked for, and what a
+//! batch leaves in few buffers is still in the cache when it is read. The sleep is beside the ring, on an eventfd that nothing but the waker rings: packets
 //! end no sleep, and somebody in a hurry does.
 //!
 //! Must be made, used and dropped by one thread.
@@ -14,6 +14,7 @@ mod setup;
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,9 @@ use io_uring::{IoUring, cqueue};
 use self::files::{Files, Next};
 use self::receive::Receive;
 use super::probe::{self, RingError};
-use super::{Completion, Op, Ring, RingPlan, SocketIx, Trouble, Waker, reserve_descriptors};
+use super::{
+    AHEAD_DATAGRAMS_MAX, Completion, Op, Ring, RingPlan, SocketIx, Trouble, Waker, reserve_descriptors,
+};
 use crate::base::Mono;
 use crate::limits::TICK;
 use crate::sys::clock;
@@ -43,6 +46,8 @@ pub struct UringRing {
     wake: Arc<Wake>,
     /// Answers known without the kernel's queue, for the next drain.
     answers: VecDeque<Completion<'static>>,
+    /// When the last drain ended.
+    drained: Mono,
 }
 
 /// What an entry is about, as its user data: what, generation of the slot (24 bits), index.
@@ -97,6 +102,7 @@ impl UringRing {
             waiting_max,
             wake: Arc::new(Wake::new().map_err(|error| probe::explain("eventfd", &error, 0))?),
             answers: VecDeque::with_capacity((plan.sockets_max + plan.files_max) as usize),
+            drained: clock::mono(),
         })
     }
 
@@ -109,7 +115,8 @@ impl UringRing {
     fn enter(&mut self, timeout: Duration) {
         self.flush();
         let timeout = Timespec::from(timeout);
-        let want = self.ring.params().cq_entries() as usize;
+        // In batches that stay in the cache from the kernel's copy to ours.
+        let want = self.receive.batch();
         match self.ring.submitter().submit_with_args(want, &SubmitArgs::new().timespec(&timeout)) {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
@@ -156,32 +163,41 @@ impl UringRing {
             sink(now, answer);
         }
         let UringRing { ring, receive, files, waiting, .. } = self;
-        let (submitter, submissions, completions) = ring.split();
+        let (submitter, submissions, mut completions) = ring.split();
         let overflow = submissions.cq_overflow();
-        let mut again = overflow;
-        for completion in completions {
-            let (result, flags) = (completion.result(), completion.flags());
-            match Tag::decode(completion.user_data()) {
-                Some(Tag::Receive { socket, generation }) => {
-                    let rearm = receive.completed(SocketIx(socket), generation, result, flags, now, sink);
-                    // One that failed waits for the next tick: trying it at once could go on for ever.
-                    again |= rearm.is_some() && (result >= 0 || result == -libc::ENOBUFS);
-                    waiting.extend(rearm);
-                }
-                Some(Tag::Cancel { socket, generation }) => {
-                    waiting.extend(receive.cancelled(SocketIx(socket), generation, result));
-                }
-                Some(Tag::File { index }) => match files.completed(index, result, &submitter) {
-                    Next::Submit(index, entry) => {
-                        waiting.push_back(entry.user_data(Tag::File { index }.encode()))
+        // The kernel was asked for so many and no more.
+        let mut again = overflow || completions.len() >= receive.batch();
+        let mut room = [const { MaybeUninit::uninit() }; AHEAD_DATAGRAMS_MAX];
+        loop {
+            let batch: &[cqueue::Entry] = completions.fill(&mut room);
+            if batch.is_empty() {
+                break;
+            }
+            receive.announce(batch, now, sink);
+            for completion in batch {
+                let (result, flags) = (completion.result(), completion.flags());
+                match Tag::decode(completion.user_data()) {
+                    Some(Tag::Receive { socket, generation }) => {
+                        let rearm = receive.completed(SocketIx(socket), generation, result, flags, now, sink);
+                        // One that failed waits for the next tick: trying it at once could go on for ever.
+                        again |= rearm.is_some() && (result >= 0 || result == -libc::ENOBUFS);
+                        waiting.extend(rearm);
                     }
-                    Next::Answer(answer) => sink(now, answer),
-                },
-                None => debug_assert!(false, "unknown completion {completion:?}"),
+                    Some(Tag::Cancel { socket, generation }) => {
+                        waiting.extend(receive.cancelled(SocketIx(socket), generation, result));
+                    }
+                    Some(Tag::File { index }) => match files.completed(index, result, &submitter) {
+                        Next::Submit(index, entry) => {
+                            waiting.push_back(entry.user_data(Tag::File { index }.encode()))
+                        }
+                        Next::Answer(answer) => sink(now, answer),
+                    },
+                    None => debug_assert!(false, "unknown completion {completion:?}"),
+                }
             }
         }
         // Buffers go back before receives are armed again, or those would end at once for want of them.
-        receive.publish();
+        receive.lend(1);
         if overflow {
             sink(now, Completion::Trouble(Trouble::CqOverflow));
         }
@@ -242,13 +258,19 @@ impl Ring for UringRing {
 
     fn drain(&mut self, deadline: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> Mono {
         self.submit_waiting();
-        let deadline = if self.wake.sleep_until(deadline) { clock::mono() } else { deadline };
+        let rung = self.wake.sleep_until(deadline);
+        let woken = clock::mono();
+        let deadline = if rung { woken } else { deadline };
+        // If the machine has stalled, or the work took long, as many more datagrams wait in each socket.
+        let ticks = woken.since(self.drained).as_micros() / TICK.as_micros();
+        self.receive.lend(u16::try_from(ticks).unwrap_or(u16::MAX).max(1));
         loop {
             self.enter(Duration::ZERO);
             let now = self.read_clocks();
             let again = self.reap(now, sink);
             // A receive that ended may have more in its socket: fetched at once, but not for ever.
             if !again || now.since(deadline) > TICK {
+                self.drained = now;
                 return now;
             }
         }

@@ -11,8 +11,8 @@ use super::buffers::{Buffers, GROUP};
 use super::{Tag, errno, more};
 use crate::base::{Mono, Wall};
 use crate::ring::arrival::{ArrivalClock, CONTROL_BYTES, DropCount, NAME_BYTES};
-use crate::ring::{Completion, Errno, SocketIx, Trouble};
-use crate::sys::{clock, socket};
+use crate::ring::{AHEAD_DATAGRAMS_MAX, Completion, Errno, SocketIx, Trouble};
+use crate::sys::{cache, clock, socket};
 
 /// All sockets of a ring.
 pub(super) struct Receive {
@@ -68,9 +68,36 @@ impl Receive {
         self.buffers.count()
     }
 
-    /// Shows the kernel the buffers given back.
-    pub(super) fn publish(&mut self) {
-        self.buffers.publish();
+    /// Lends the kernel buffers: what it needs as a rule, or so many `times` that.
+    pub(super) fn lend(&mut self, times: u16) {
+        self.buffers.lend(times);
+    }
+
+    /// Datagrams to ask the kernel for at once.
+    pub(super) fn batch(&self) -> usize {
+        self.buffers.batch()
+    }
+
+    /// Tells the sink whose datagrams come next.
+    pub(super) fn announce(
+        &self,
+        completions: &[cqueue::Entry],
+        now: Mono,
+        sink: &mut dyn FnMut(Mono, Completion<'_>),
+    ) {
+        let mut sockets = [SocketIx(0); AHEAD_DATAGRAMS_MAX];
+        let mut count = 0;
+        for completion in completions.iter().take(AHEAD_DATAGRAMS_MAX) {
+            if let Some(Tag::Receive { socket, .. }) = Tag::decode(completion.user_data()) {
+                cache::fetch(&self.sockets[socket as usize]);
+                sockets[count] = SocketIx(socket);
+                count += 1;
+            }
+        }
+        // A single one gains nothing by being announced.
+        if count > 1 {
+            sink(now, Completion::Ahead { sockets: &sockets[..count] });
+        }
     }
 
     /// Opens a socket; the entry arms its receive.
@@ -138,7 +165,11 @@ impl Receive {
                 None
             }
             Some(_) => {
-                let trouble = if result == -libc::ENOBUFS { Trouble::NoBuffers } else { Trouble::Rearmed };
+                let ran_out = result == -libc::ENOBUFS;
+                if ran_out {
+                    self.buffers.ran_out();
+                }
+                let trouble = if ran_out { Trouble::NoBuffers } else { Trouble::Rearmed };
                 sink(now, Completion::Trouble(trouble));
                 self.arm(socket)
             }

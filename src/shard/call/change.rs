@@ -159,6 +159,8 @@ impl Call {
         let next = self.segment.roll(file, format, (before, self.media.len()), io);
         self.finishing.push_back(std::mem::replace(&mut self.segment, next));
         io.events.push(Event::SegmentWanted { call: self.id });
+        // What is left of the old one is to be written, and the new one to be made.
+        *io.look = io.now;
         true
     }
 }

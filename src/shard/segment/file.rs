@@ -18,14 +18,15 @@ use crate::seal::{AudioParams, Closing, State};
 use crate::shard::Io;
 use crate::sys::memory::BlockIx;
 
-/// Frames of the tail block.
+/// Frames of the tail block. The final frame is on disk before block 0 takes its place.
 const TAIL_BLOCK0: usize = 0;
 const TAIL_FRAME0: usize = 1;
-const TAIL_FINAL: usize = 2;
+const TAIL_FINAL: usize = 0;
 
 impl Segment {
     /// Submits the next op, if one is due. `now_position` is the present on the timeline.
     pub fn drive(&mut self, now_position: u64, io: &mut Io<'_>) {
+        self.held_back = false;
         if self.done || self.in_flight.is_some() || io.now < self.retry_at {
             return;
         }
@@ -94,7 +95,9 @@ impl Segment {
         let next_sealed_in = (window.open_from() + window.layout.frame_samples).saturating_sub(self.due);
         let age_then = now_position.saturating_sub(oldest) + next_sealed_in;
         let budget = (LOSS_AT_CRASH_MAX.as_millis() - LOSS_AT_CRASH_MARGIN.as_millis()) as u64 * 8;
-        if until < block_end && (age_then <= budget || planted(Bug::WrittenTooLate)) && !complete {
+        let too_late = planted(Bug::WrittenTooLate) && sealed < block_end + BLOCK_FRAMES as u32;
+        if (until < block_end && age_then <= budget || too_late) && !complete {
+            self.held_back = true;
             return None;
         }
         if !self.block0_written {

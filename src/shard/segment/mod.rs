@@ -54,7 +54,8 @@ pub struct Segment {
     pub number: SegmentNumber,
     /// The file slot.
     pub file: FileIx,
-    output: Option<Output>,
+    /// Boxed: packets don't touch it.
+    output: Option<Box<Output>>,
     /// `None` until the format is decided.
     window: Option<Window>,
     /// Position of the first sample.
@@ -64,6 +65,8 @@ pub struct Segment {
     block0_written: bool,
     /// Frames on disk.
     written: u32,
+    /// What is sealed and not written waits for the next frame.
+    held_back: bool,
     /// The position before which frames were due for sealing at the last look.
     due: u64,
     /// Known at the end: frames of audio, and samples that belong to the recording.
@@ -91,6 +94,7 @@ impl Segment {
             allocated: 0,
             block0_written: false,
             written: 0,
+            held_back: false,
             due: 0,
             end: None,
             tail: None,
@@ -119,8 +123,8 @@ impl Segment {
         plan.block0.encode().map_err(|error| error.to_string())?;
         plan.block0.closing = None;
         let sealer = FrameSealer::new(&plan.key, &plan.seed, &plan.block0.associated_data());
-        self.output =
-            Some(Output { path: plan.path, block0: plan.block0, sealer, header: plan.seed.header() });
+        let header = plan.seed.header();
+        self.output = Some(Box::new(Output { path: plan.path, block0: plan.block0, sealer, header }));
         Ok(())
     }
 
@@ -137,6 +141,19 @@ impl Segment {
     /// The window, once the format is decided.
     pub fn window(&mut self) -> Option<&mut Window> {
         self.window.as_mut()
+    }
+
+    /// The window, to look at.
+    pub fn peek(&self) -> Option<&Window> {
+        self.window.as_ref()
+    }
+
+    /// Position up to which time has to pass before it has anything to do, but for the answer to what is in flight; none if that is not so simple.
+    pub fn idle_until(&self) -> Option<u64> {
+        let window = self.window.as_ref()?;
+        let waits = self.in_flight.is_some() || self.held_back || window.sealed == self.written;
+        let simple = self.output.is_some() && self.end.is_none() && self.failing_since.is_none();
+        (simple && waits).then(|| window.open_from() + window.layout.frame_samples)
     }
 
     /// First position that is not sealed.
