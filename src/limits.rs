@@ -131,6 +131,9 @@ pub const KEY_THREADS: usize = 8;
 pub const KEY_QUESTIONS_MAX: usize = 1024;
 /// What a 503 asks the client to wait.
 pub const RETRY_AFTER: Duration = Duration::from_secs(5);
+/// A call's manifest is first written when it has lasted this long: what its client says at its very start goes with it, and a crash
+/// before that leaves a recording whose participants are unknown.
+pub const CHECKPOINT_FIRST: Duration = Duration::from_millis(200);
 /// While its intervals change, a call's manifest is written this often at most.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Recordings that may wait to be finalised before new calls are answered 503.

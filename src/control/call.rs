@@ -8,7 +8,7 @@ use super::offer::Terms;
 use super::pause::{PauseScope, Pauses};
 use super::{Control, PeerRules, Refusal};
 use crate::base::{Entropy, Mono, RecordingId, SegmentNumber, Wall};
-use crate::limits::{KEY_WAIT_MAX, OPEN_WAIT_MAX};
+use crate::limits::{CHECKPOINT_FIRST, KEY_WAIT_MAX, OPEN_WAIT_MAX};
 use crate::link::{CallId, Command, OpenCall, SegmentPlan};
 use crate::media::SAMPLE_RATE;
 use crate::recording::{Manifest, layout};
@@ -262,7 +262,8 @@ impl Call {
         let (tracks, shard) = (self.terms.tracks.len(), self.shard);
         self.log(out, Severity::Info, format!("recording started: {tracks} tracks on shard {shard}"));
         self.note_declined(out);
-        self.checkpoint(now, out);
+        // Soon, but what a client says right after its call has begun goes with it.
+        self.checkpoint_at = Some(now.mono + CHECKPOINT_FIRST);
     }
 
     /// It can't be recorded. Nothing of it is kept.

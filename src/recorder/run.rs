@@ -82,6 +82,9 @@ impl Start {
         {
             tracing::warn!(core, %why, "the control thread is not pinned to its core");
         }
+        if let Err(why) = sys::affinity::take_short_turns() {
+            tracing::debug!(%why, "the control thread takes turns like any other");
+        }
     }
 
     fn options(&self) -> Options {

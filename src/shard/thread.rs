@@ -45,6 +45,9 @@ where
         {
             tracing::warn!(shard = plan.index, cpu, %error, "the shard is not pinned to its core");
         }
+        if let Err(error) = affinity::take_short_turns() {
+            tracing::debug!(shard = plan.index, %error, "the shard takes turns like any other thread");
+        }
         let made = BlockPool::new(plan.blocks())
             .map_err(E::from)
             .and_then(|blocks| Ok((make(plan.ring(), &blocks)?, blocks)));

@@ -14,7 +14,10 @@ pub fn receiver(at: SocketAddr) -> io::Result<(OwnedFd, SocketAddr)> {
     set(socket.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_TIMESTAMPNS), 1)?;
     set(socket.as_raw_fd(), (libc::SOL_SOCKET, libc::SO_RXQ_OVFL), 1)?;
     socket.bind(&SockAddr::from(at))?;
-    let bound = socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    let bound = match at.port() {
+        0 => socket.local_addr()?.as_socket().ok_or(io::ErrorKind::Unsupported)?,
+        _ => at,
+    };
     Ok((socket.into(), bound))
 }
 

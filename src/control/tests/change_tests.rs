@@ -234,6 +234,7 @@ fn media_that_are_not_recorded_are_declined_and_noted() {
         (answer.media[3].formats.join(" "), answer.media[4].formats.join(" ")),
         ("*".into(), "t38".into())
     );
+    world.pass(200);
     assert_eq!(world.last_manifest().notes.len(), 2, "{:?}", world.last_manifest().notes);
 }
 

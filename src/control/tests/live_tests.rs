@@ -184,6 +184,7 @@ fn a_revision_says_which_request_brought_it() {
 fn intervals_reach_the_disk_within_five_seconds_and_no_more_often() {
     let mut world = World::new();
     world.live(1);
+    world.pass(200);
     let before = world.jobs.len();
     let interval =
         |start| Interval { track: 0, start, end: start + 160, cause: Cause::Loss, packets: 1, merged: false };
@@ -195,7 +196,7 @@ fn intervals_reach_the_disk_within_five_seconds_and_no_more_often() {
     world.pass(1000);
     assert_eq!(world.jobs.len(), before + 1);
     let manifest = world.last_manifest();
-    assert_eq!((manifest.intervals.len(), manifest.ledger_until), (10, Some(32_000)));
+    assert_eq!((manifest.intervals.len(), manifest.ledger_until), (10, Some(33_600)));
     world.pass(60_000);
     assert_eq!(world.jobs.len(), before + 1, "nothing changed, nothing written");
 }

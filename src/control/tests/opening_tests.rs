@@ -16,16 +16,26 @@ fn a_call_is_answered_only_when_the_shard_has_opened_it() {
     assert_eq!(*code, 200);
     assert_eq!(answer.media.iter().map(|m| m.port).collect::<Vec<_>>(), [10_000, 10_002]);
     assert_eq!(answer.connection.unwrap().0, "192.0.2.5");
-    assert!(
-        matches!(&world.jobs[..], [Job::Checkpoint(_)]),
-        "participants survive a crash from the first moment"
-    );
+}
+
+#[test]
+fn participants_survive_a_crash_from_a_fifth_of_a_second_on_and_a_shorter_call_is_written_once() {
+    let mut world = World::new();
+    world.live(1);
+    world.live(2);
+    world.pass(100);
+    world.bye(2, None);
+    world.shard_closes(2, Ok(()));
+    assert!(matches!(&world.jobs[..], [Job::Finalise(_)]), "{}", world.jobs.len());
+    world.pass(100);
+    assert!(matches!(&world.jobs[1..], [Job::Checkpoint(_)]), "{}", world.jobs.len());
 }
 
 #[test]
 fn the_manifest_knows_who_spoke_where_and_keeps_headers_but_no_secrets() {
     let mut world = World::new();
     world.live(1);
+    world.pass(200);
     let manifest = world.last_manifest();
     assert_eq!(manifest.tracks[0].participants, ["a"]);
     assert_eq!(manifest.tracks[0].codecs, ["PCMU"]);

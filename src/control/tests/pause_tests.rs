@@ -116,6 +116,7 @@ fn a_pause_that_comes_while_a_call_is_opening_counts_from_its_start() {
     world.pause(PauseScope::Recording(world.recording(1))).unwrap();
     assert_eq!(world.pauses(), [(1, true)]);
     world.opened(1);
+    world.pass(200);
     assert_eq!(world.last_manifest().pauses[0].start, 0);
 }
 
