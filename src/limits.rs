@@ -71,7 +71,7 @@ pub const LIVE_CALL_TICKS: u32 = 3;
 /// Samples of a packet as most clients send it, 20 ms.
 pub const PACKET_SAMPLES_USUAL: usize = 160;
 /// How often it wakes while it opens calls: that takes some rounds of the ring, and the client waits for its 200. All that are being opened share them.
-pub const OPENING_TICK: Duration = Duration::from_micros(500);
+pub const OPENING_TICK: Duration = Duration::from_micros(250);
 /// Longest horizon an operator may configure: a window of blocks must hold it.
 pub const HORIZON_MAX: Duration = Duration::from_millis(500);
 /// A packet further ahead of its arrival than this has jumped: it is placed by arrival instead.

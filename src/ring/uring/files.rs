@@ -54,7 +54,7 @@ struct Create {
     path: PathBuf,
     c_path: CString,
     direct: bool,
-    /// Folders to make, the innermost first; empty until one is found missing.
+    /// Folders to make, the innermost first.
     folders: Vec<CString>,
     step: CreateStep,
     /// So that somebody who removes folders while we make them can't keep us busy for ever.
@@ -195,20 +195,16 @@ impl Files {
 
     fn start_create(&mut self, index: u32, file: FileIx, path: PathBuf) -> Next {
         assert!(self.slots[file.0 as usize].is_none(), "{file:?} is in use");
+        // A recording begins with a folder of its own: to try without would be a round for nothing.
+        let above = path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
+        let folders: Vec<CString> = above.filter_map(|folder| c_path(folder).ok()).collect();
         let c_path = match c_path(&path) {
             Ok(c_path) => c_path,
             Err(error) => return Next::Answer(Completion::Created { file, result: Err(errno(&error)) }),
         };
-        let step = CreateStep::Open;
-        let create = Box::new(Create {
-            file,
-            path,
-            c_path,
-            direct: true,
-            folders: Vec::new(),
-            step,
-            steps_left: usize::MAX,
-        });
+        let step = if folders.is_empty() { CreateStep::Open } else { CreateStep::Folder(0) };
+        let steps_left = 2 * folders.len() + 2;
+        let create = Box::new(Create { file, path, c_path, direct: true, folders, step, steps_left });
         let entry = create.entry();
         self.pending[index as usize] = Some(Pending::Create(create));
         Next::Submit(index, entry)
@@ -349,13 +345,6 @@ impl Create {
                 file::warn_no_direct(&self.path);
                 self.direct = false;
                 None
-            }
-            libc::ENOENT if self.folders.is_empty() => {
-                let above = self.path.ancestors().skip(1).filter(|folder| !folder.as_os_str().is_empty());
-                self.folders = above.filter_map(|folder| c_path(folder).ok()).collect();
-                self.steps_left = 2 * self.folders.len() + 2;
-                self.step = CreateStep::Folder(0);
-                if self.folders.is_empty() { Some(Err(errno)) } else { None }
             }
             _ => Some(Err(errno)),
         }
