@@ -138,6 +138,8 @@ pub const CHECKPOINT_FIRST: Duration = Duration::from_millis(200);
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Recordings that may wait to be finalised before new calls are answered 503.
 pub const FINALISE_BACKLOG_MAX: usize = 10_000;
+/// Recordings that are moved to their day together, so that the folders are synced once for all of them.
+pub const MOVE_BATCH: usize = 64;
 /// Threads of the background pool. They wait for syncs nearly all of the time, and a journal takes several at once at the price of one.
 pub const POOL_THREADS: usize = 8;
 /// How often disk and pool are looked at.

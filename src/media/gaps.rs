@@ -96,10 +96,15 @@ impl Gaps {
     }
 
     /// A sealed stretch whose cause nobody has told yet.
-    fn unexplained(&mut self, from: u64, to: u64, frontier: u64) {
-        if to <= frontier {
+    fn unexplained(&mut self, mut from: u64, to: u64, frontier: u64) {
+        if from < frontier {
             // Between packets of two sources, each of which claimed the gap for its own.
-            return self.settle(self.interval(from, to, Cause::SourceChange, 0));
+            let end = to.min(frontier);
+            self.settle(self.interval(from, end, Cause::SourceChange, 0));
+            from = end;
+        }
+        if from >= to {
+            return;
         }
         match self.open {
             Some((start, end)) if end == from => self.open = Some((start, to)),

@@ -155,9 +155,9 @@ impl Track {
         self.pauses.begin(at);
     }
 
-    /// From position `at` on audio is recorded again.
+    /// From position `at` on audio is recorded again. What came early, and was thrown away, makes the pause longer.
     pub fn resume(&mut self, at: u64) {
-        self.pauses.end(at);
+        self.pauses.end(at.max(self.frontier));
     }
 
     /// `[from, to)` in parts that are to be recorded, or, if `true`, thrown away.
@@ -477,6 +477,35 @@ mod tests {
                 true
             });
             all
+        }
+    }
+
+    #[test]
+    fn what_was_thrown_away_ahead_of_a_resume_belongs_to_the_pause() {
+        for resumes in [true, false] {
+            let mut bench = Bench::new();
+            bench.packet(1, 0, 160);
+            bench.track.pause(320);
+            bench.covered.clear();
+            // It belongs to 1,000, and comes early: nobody is heard before the resume.
+            bench.packet(2, 840, 950);
+            bench.covered.clear();
+            if resumes {
+                bench.track.resume(960);
+            }
+            bench.sealed = 320;
+            bench.seal(1_500);
+            if resumes {
+                bench.packet(3, 1_840, 2_000);
+                bench.seal(2_000);
+            }
+            bench.track.finish();
+            let told = bench.settled();
+            assert_eq!(told.first().map(|told| (told.0, told.2)), Some((320, Cause::Pause)), "{told:?}");
+            assert!(told.windows(2).all(|two| two[0].1 == two[1].0), "no gap is untold: {told:?}");
+            let paused: u64 =
+                told.iter().filter(|told| told.2 == Cause::Pause).map(|told| told.1 - told.0).sum();
+            assert_eq!(paused, if resumes { 1_160 - 320 } else { 1_500 - 320 }, "{told:?}");
         }
     }
 

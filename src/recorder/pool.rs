@@ -8,10 +8,11 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use super::Finished;
+use crate::base::RecordingId;
 use crate::control::{Job, Paper};
-use crate::limits::{FINALISE_BACKLOG_MAX, POOL_THREADS};
+use crate::limits::{FINALISE_BACKLOG_MAX, MOVE_BATCH, POOL_THREADS};
 use crate::link::CallId;
-use crate::store::{self, Keyring, OsDisk};
+use crate::store::{self, Keyring, Mover, OsDisk, Sealed, StoreError};
 use crate::sys::{OsEntropy, affinity};
 
 /// The pool. Each call's jobs run on one of its threads, in order.
@@ -85,11 +86,8 @@ struct Line {
 impl Line {
     /// The next job, and whether another of the same call waits already. `None` once no more can come.
     fn next(&mut self, source: &mpsc::Receiver<Job>) -> Option<(Job, bool)> {
-        if self.jobs.is_empty() {
+        if !self.has_more(source) {
             let job = source.recv().ok()?;
-            self.add(job);
-        }
-        while let Ok(job) = source.try_recv() {
             self.add(job);
         }
         let job = self.jobs.pop_front()?;
@@ -100,6 +98,14 @@ impl Line {
             left => self.waiting.insert(call, left),
         };
         Some((job, left > 0))
+    }
+
+    /// Whether a job waits already.
+    fn has_more(&mut self, source: &mpsc::Receiver<Job>) -> bool {
+        while let Ok(job) = source.try_recv() {
+            self.add(job);
+        }
+        !self.jobs.is_empty()
     }
 
     fn add(&mut self, job: Job) {
@@ -114,15 +120,20 @@ impl Worker {
             tracing::debug!(%why, "the background pool runs at the priority of the shards");
         }
         let mut line = Line::default();
+        let (mut mover, mut sealed) = (Mover::default(), Vec::with_capacity(MOVE_BATCH));
         while let Some((job, superseded)) = line.next(jobs) {
             match job {
                 // What comes after it says all that it says, and more.
                 Job::Checkpoint(_) if superseded => {}
                 Job::Checkpoint(paper) => self.checkpoint(*paper),
-                Job::Finalise(paper) => self.finalise(*paper),
+                Job::Finalise(paper) => sealed.extend(self.finalise(*paper)),
                 Job::Discard { dir, .. } => discard(&dir),
             }
             self.pending.fetch_sub(1, Ordering::Relaxed);
+            if sealed.len() >= MOVE_BATCH || !line.has_more(jobs) {
+                mover.move_all(&OsDisk, &self.recordings, &sealed, |one, moved| self.moved(one, moved));
+                sealed.clear();
+            }
         }
     }
 
@@ -135,22 +146,28 @@ impl Worker {
         }
     }
 
-    fn finalise(&self, paper: Paper) {
+    fn finalise(&self, paper: Paper) -> Option<Sealed> {
         let (recording, keyring) =
             (paper.manifest.recording, Keyring { key: paper.key, wrapped: paper.wrapped });
-        match store::finalise(&OsDisk, &self.recordings, paper.manifest, &keyring, &mut OsEntropy) {
-            Ok(folder) => {
-                tracing::info!(%recording, ?folder, "recording finished");
-                if let Some(finished) = &self.finished {
-                    // Nobody listens any more: fine.
-                    let _ = finished.send(Finished { recording, folder });
-                }
-            }
-            Err(why) => {
-                tracing::error!(%recording, %why, "not finalised: left for recovery at the next start")
-            }
+        store::finalise(&OsDisk, &self.recordings, paper.manifest, &keyring, &mut OsEntropy)
+            .inspect_err(|why| left(recording, why))
+            .ok()
+    }
+
+    fn moved(&self, one: &Sealed, moved: Result<(), StoreError>) {
+        if let Err(why) = moved {
+            return left(one.recording, &why);
+        }
+        tracing::info!(recording = %one.recording, folder = ?one.complete, "recording finished");
+        if let Some(finished) = &self.finished {
+            // Nobody listens any more: fine.
+            let _ = finished.send(Finished { recording: one.recording, folder: one.complete.clone() });
         }
     }
+}
+
+fn left(recording: RecordingId, why: &StoreError) {
+    tracing::error!(%recording, %why, "not finalised: left for recovery at the next start");
 }
 
 fn discard(dir: &Path) {

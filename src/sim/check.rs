@@ -112,7 +112,7 @@ fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Fou
     let mut at = segments.first().map_or(0, |first| first.audio.start);
     let begin = at;
     let mut heard: Vec<Vec<Heard>> = call.tracks.iter().map(|_| Vec::new()).collect();
-    let mut present = vec![begin; call.tracks.len()];
+    let mut present = vec![None; call.tracks.len()];
     for segment in segments {
         let gap = segment.audio.start.wrapping_sub(at);
         if gap != 0 && !((cut_off || call.cut) && gap < 1 << 32) {
@@ -125,9 +125,9 @@ fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Fou
         for (track, heard) in heard.iter_mut().enumerate() {
             if track >= usize::from(segment.audio.channels) {
                 heard.extend((0..segment.samples).map(|_| Heard::Silence));
-                present[track] = at + gap + segment.samples;
                 continue;
             }
+            present[track].get_or_insert(at + gap);
             let mut samples = segment.track(track);
             heard.extend(samples.by_ref().take(segment.samples as usize));
             if samples.any(|sample| sample != Heard::Silence) {
@@ -139,7 +139,7 @@ fn listen(call: &SimCall, segments: &[Reading], cut_off: bool) -> Result<Vec<Fou
     let explained = |(track, heard): (usize, Vec<Heard>)| {
         let owner = Owner { call: call.number, track: track as u8 };
         let pieces = explain(owner, begin, &heard)?;
-        Ok(Found { pieces, heard, start: begin, present: present[track] })
+        Ok(Found { pieces, heard, start: begin, present: present[track].unwrap_or(at) })
     };
     heard.into_iter().enumerate().map(explained).collect()
 }

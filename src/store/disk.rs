@@ -30,6 +30,12 @@ pub trait Disk: Sync {
     fn truncate(&self, file: &Path, size: u64) -> io::Result<()>;
     /// Makes a file's content and size durable.
     fn sync(&self, file: &Path) -> io::Result<()>;
+    /// Makes a file for its owner alone, or empties the one there is, writes all of `bytes` and makes them durable.
+    fn put(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.create(file)?;
+        self.write(file, 0, bytes)?;
+        self.sync(file)
+    }
     /// Moves a file or a folder, replacing a file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
@@ -82,7 +88,14 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, file: &Path) -> io::Result<()> {
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file).map(drop)
+        created(file).map(drop)
+    }
+
+    /// The same through one descriptor.
+    fn put(&self, file: &Path, bytes: &[u8]) -> io::Result<()> {
+        let file = created(file)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_data()
     }
 
     fn write(&self, file: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -117,4 +130,8 @@ impl Disk for OsDisk {
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
         File::open(folder)?.sync_all()
     }
+}
+
+fn created(file: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)
 }

@@ -5,7 +5,6 @@ use proptest::prelude::*;
 use super::*;
 use crate::media::Interval;
 use crate::seal::{Block0, StreamSeed, seal_whole};
-use crate::store::finalise;
 use crate::store::testing::{Fixture, STARTED};
 
 fn exported(fixture: &Fixture, path: &Path) -> (Exported, Vec<u8>) {
@@ -115,8 +114,7 @@ fn a_gap_that_a_pause_has_cut_out_is_not_written() {
     let mut manifest = fixture.manifest(&[(1, 0, 2040), (2, 10_000, 2040), (3, 12_060, 10)]);
     manifest.intervals =
         vec![Interval { track: 0, start: 1900, end: 10_000, cause: Cause::Pause, packets: 0, merged: false }];
-    let folder =
-        finalise(&fixture.disk, &fixture.root, manifest, &fixture.keyring(), &mut fixture.entropy()).unwrap();
+    let folder = fixture.finish(manifest).unwrap();
     let (exported, data) = exported(&fixture, &folder);
     assert_eq!((exported.cut, exported.warnings.len()), (10_000 - 2040, 0));
     let (before, after) = (fixture.samples(0, 2040), fixture.samples(10_000, 2040));

@@ -2,6 +2,7 @@
 //!
 //! Each step leaves what the one before it made durable, so that a crash between two of them is mended by doing it all again.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use aws_lc_rs::digest;
 use super::disk::Disk;
 use super::names::*;
 use super::sealed_file::{OpenError, SealedFile};
-use crate::base::{Entropy, SegmentNumber, Wall};
+use crate::base::{Entropy, RecordingId, SegmentNumber, Wall};
 use crate::keys::KeyError;
 use crate::recording::Manifest;
 use crate::recording::manifest::{RecordingState, SegmentEntry};
@@ -82,26 +83,103 @@ pub fn checkpoint(
     write_manifest(disk, &folder, manifest, keyring, entropy)
 }
 
-/// Completes a recording whose segments are all closed: hashes them, seals the last manifest, and moves the folder to its day.
-/// Gives the folder's new path. May be repeated after a failure.
+/// A recording that is whole and durable, and only has to move out of `active/`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    /// Which.
+    pub recording: RecordingId,
+    /// Its folder in `active/`.
+    pub folder: PathBuf,
+    /// Where it belongs, below its day.
+    pub complete: PathBuf,
+}
+
+/// Completes a recording whose segments are all closed: hashes them and seals the last manifest. May be repeated after a failure; a
+/// [`Mover`] does the rest.
 pub fn finalise(
     disk: &dyn Disk,
     root: &Path,
     mut manifest: Manifest,
     keyring: &Keyring,
     entropy: &mut dyn Entropy,
-) -> Result<PathBuf, StoreError> {
-    let folder = active_folder(root, manifest.recording);
-    let complete = complete_folder(root, manifest.recording, started(&manifest)?);
-    if disk.list(&folder).is_err() && disk.list(&complete).is_ok() {
-        // It was done before, and only the answer was lost.
-        return Ok(complete);
-    }
+) -> Result<Sealed, StoreError> {
+    let recording = manifest.recording;
+    let folder = active_folder(root, recording);
+    let complete = complete_folder(root, recording, started(&manifest)?);
     manifest.state = RecordingState::Complete;
     manifest.ledger_until = None;
-    seal_folder(disk, &folder, &mut manifest, keyring, entropy)?;
-    move_to_day(disk, root, &folder, &complete)?;
-    Ok(complete)
+    match seal_folder(disk, &folder, &mut manifest, keyring, entropy) {
+        // It was done before, and only the answer was lost.
+        Err(_) if disk.list(&folder).is_err() && disk.list(&complete).is_ok() => {}
+        sealed => sealed?,
+    }
+    Ok(Sealed { recording, folder, complete })
+}
+
+/// Moves recordings to their days. Many at once cost little more than one: each folder in which names change is synced once.
+#[derive(Default, Debug)]
+pub struct Mover {
+    /// The day that the last one went to, whose name and those above it are durable.
+    day: PathBuf,
+}
+
+impl Mover {
+    /// Moves all of `sealed`, and tells of each what came of it. May be repeated after a failure.
+    pub fn move_all(
+        &mut self,
+        disk: &dyn Disk,
+        root: &Path,
+        sealed: &[Sealed],
+        mut tell: impl FnMut(&Sealed, Result<(), StoreError>),
+    ) {
+        let mut moved = Vec::with_capacity(sealed.len());
+        for one in sealed {
+            match self.rename(disk, root, one) {
+                Ok(()) => moved.push(one),
+                Err(why) => tell(one, Err(why)),
+            }
+        }
+        let parents = |of: fn(&Sealed) -> &PathBuf| moved.iter().filter_map(move |one| of(one).parent());
+        let days = parents(|one| &one.complete).collect::<BTreeSet<_>>();
+        let active = parents(|one| &one.folder).collect::<BTreeSet<_>>();
+        let sync = |folder: &&Path| disk.sync_folder(folder).err().map(|why| (folder.to_path_buf(), why));
+        let failed = days.iter().chain(&active).find_map(sync);
+        for one in moved {
+            // An error can't be copied; the system's number of it can.
+            let again = |(folder, why): &(PathBuf, io::Error)| {
+                let why = why.raw_os_error().map_or_else(|| why.kind().into(), io::Error::from_raw_os_error);
+                StoreError::Io(folder.clone(), why)
+            };
+            tell(one, failed.as_ref().map_or(Ok(()), |failed| Err(again(failed))));
+        }
+    }
+
+    /// Moves one.
+    pub fn move_one(&mut self, disk: &dyn Disk, root: &Path, sealed: &Sealed) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
+        self.move_all(disk, root, std::slice::from_ref(sealed), |_, moved| outcome = moved);
+        outcome
+    }
+
+    fn rename(&mut self, disk: &dyn Disk, root: &Path, one: &Sealed) -> Result<(), StoreError> {
+        let day = one.complete.parent().unwrap_or(root);
+        if self.day != day {
+            disk.create_folder(day).at(day)?;
+            // The folders of year, month and day may be new: each is a name in the one above.
+            let above = day.ancestors().skip(1).take_while(|above| above.starts_with(root));
+            above.into_iter().try_for_each(|above| disk.sync_folder(above).at(above))?;
+            day.clone_into(&mut self.day);
+        }
+        match disk.rename(&one.folder, &one.complete) {
+            Ok(()) => Ok(()),
+            Err(_) if disk.list(&one.folder).is_err() && disk.list(&one.complete).is_ok() => Ok(()),
+            Err(why) => {
+                // Somebody may have removed the day's folder: it is looked at again next time.
+                self.day.clear();
+                Err(why).at(&one.complete)
+            }
+        }
+    }
 }
 
 /// Hashes the segments and writes the manifest that says so.
@@ -165,31 +243,9 @@ fn write_manifest(
     let sealed = sealed.map_err(StoreError::Block0)?;
     let path = folder.join(MANIFEST);
     let beside = with_suffix(&path, NEW);
-    disk.create(&beside).at(&beside)?;
-    disk.write(&beside, 0, &sealed).at(&beside)?;
-    disk.sync(&beside).at(&beside)?;
+    disk.put(&beside, &sealed).at(&beside)?;
     disk.rename(&beside, &path).at(&path)?;
     disk.sync_folder(folder).at(folder)
-}
-
-/// Moves a recording's folder to the day it started.
-pub(super) fn move_to_day(
-    disk: &dyn Disk,
-    root: &Path,
-    folder: &Path,
-    complete: &Path,
-) -> Result<(), StoreError> {
-    // A run that died may have left the manifest's name in the folder unsynced.
-    disk.sync_folder(folder).at(folder)?;
-    let day = complete.parent().unwrap_or(root);
-    disk.create_folder(day).at(day)?;
-    // The folders of year, month and day may be new: each is a name in the one above.
-    let above = day.ancestors().skip(1).take_while(|above| above.starts_with(root));
-    above.into_iter().try_for_each(|above| disk.sync_folder(above).at(above))?;
-    disk.rename(folder, complete).at(complete)?;
-    disk.sync_folder(day).at(day)?;
-    let active = folder.parent().unwrap_or(root);
-    disk.sync_folder(active).at(active)
 }
 
 /// The start of a recording as an instant.

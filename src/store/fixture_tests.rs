@@ -321,7 +321,13 @@ impl Fixture {
     }
 
     pub fn finalise(&self, segments: &[(SegmentNumber, u64, u64)]) -> Result<PathBuf, StoreError> {
-        finalise(&self.disk, &self.root, self.manifest(segments), &self.keyring(), &mut self.entropy())
+        self.finish(self.manifest(segments))
+    }
+
+    pub fn finish(&self, manifest: Manifest) -> Result<PathBuf, StoreError> {
+        let sealed = finalise(&self.disk, &self.root, manifest, &self.keyring(), &mut self.entropy())?;
+        Mover::default().move_one(&self.disk, &self.root, &sealed)?;
+        Ok(sealed.complete)
     }
 
     pub fn recover(&self) -> Result<RecoveredRecording, StoreError> {

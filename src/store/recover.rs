@@ -98,7 +98,11 @@ pub fn recover_recording(
         None => folder.to_owned(),
     };
     if let Some(root) = root {
-        move_to_day(disk, root, folder, &place)?;
+        // A run that died may have left the manifest's name in the folder unsynced.
+        disk.sync_folder(folder).at(folder)?;
+        let sealed =
+            Sealed { recording: manifest.recording, folder: folder.to_owned(), complete: place.clone() };
+        Mover::default().move_one(disk, root, &sealed)?;
     }
     outcome.folder = Some(place);
     Ok(outcome)

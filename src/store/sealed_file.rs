@@ -96,15 +96,16 @@ impl<'d> SealedFile<'d> {
 
     /// Shows everything from byte 4,096 on, in pieces.
     pub fn each_chunk(&self, mut show: impl FnMut(&[u8])) -> io::Result<()> {
-        let mut chunk = vec![0; BATCH_FRAMES as usize * FRAME_BYTES];
         let mut offset = BLOCK0_BYTES as u64;
+        let batch = BATCH_FRAMES as usize * FRAME_BYTES;
+        // A byte more than a short file has: what is not filled ends it.
+        let mut chunk = vec![0; batch.min(self.size.saturating_sub(offset) as usize + 1)];
         loop {
-            match self.disk.read(&self.path, offset, &mut chunk)? {
-                0 => return Ok(()),
-                bytes => {
-                    show(&chunk[..bytes]);
-                    offset += bytes as u64;
-                }
+            let bytes = self.disk.read(&self.path, offset, &mut chunk)?;
+            show(&chunk[..bytes]);
+            offset += bytes as u64;
+            if bytes < chunk.len() {
+                return Ok(());
             }
         }
     }

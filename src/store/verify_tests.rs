@@ -100,10 +100,7 @@ fn a_manifest_whose_numbers_do_not_hold_together_is_found() {
     };
     manifest.intervals = vec![interval(0, 5000), interval(0, 5001), interval(2, 10)];
     manifest.segments[0].samples = 4999;
-    let keyring = fixture.keyring();
-    let folder =
-        crate::store::finalise(&fixture.disk, &fixture.root, manifest, &keyring, &mut fixture.entropy())
-            .unwrap();
+    let folder = fixture.finish(manifest).unwrap();
     let found = problems(&fixture, &folder, true);
     let expected =
         [Problem::Interval(1), Problem::Interval(2), Problem::Counters(1), Problem::Differs(1, "samples")];
