@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::signal::mix;
 
 /// G.711's two laws.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Codec {
     /// µ-law, payload type 0 (RFC 3551).

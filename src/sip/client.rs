@@ -239,6 +239,11 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Forgets a dialog as a client does that has died: nothing more is sent in it, and what comes finds nobody. For tests and load.
+    pub fn forget(&mut self, id: DialogId) {
+        self.dialogs.remove(id);
+    }
+
     pub(super) fn leave_if_wanted(&mut self, now: Mono, id: DialogId) {
         if self.dialogs.dialog(id).is_some_and(|dialog| std::mem::take(&mut dialog.leaving)) {
             // It may have been ended meanwhile, which is what is wanted.
