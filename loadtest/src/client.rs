@@ -34,6 +34,8 @@ use crate::tally::Tally;
 const LEAD: Duration = Duration::from_millis(3);
 /// Calls are ended at least at this rate at the end of a run.
 const END_RATE_MIN: f64 = 50.0;
+/// Sockets need so long until they can send.
+const SETTLE: Duration = Duration::from_millis(10);
 /// How often the owner is shown how things stand.
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// A re-INVITE that another transaction is in the way of is tried again after this long, ...
@@ -165,6 +167,8 @@ impl<'a> Client<'a> {
         mut show: impl FnMut(Standing<'_>),
     ) -> io::Result<(Tally, bool)> {
         let mut stop = false;
+        // A socket is ready to send only once the runtime has heard of it: the first INVITE would be dropped.
+        tokio::time::sleep(SETTLE).await;
         loop {
             let now = clock::mono();
             self.begin_calls(now);

@@ -25,6 +25,9 @@ use crate::record::{PLAN, RESULT, Recorder};
 use crate::send::{self, Desk, Done, Outcome, Progress, Sockets};
 use crate::tally::{Percentiles, Tally};
 
+/// A recorder tells figures that are a little old, and files of calls that have ended take their time.
+const SETTLE: Duration = Duration::from_secs(2);
+
 /// What a run is carried out with besides its plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Options {
@@ -210,7 +213,11 @@ pub fn carry_out(
     })?;
     let outcomes = join(senders.threads)?;
     let seconds = clock::mono().since(started.0).as_secs_f64();
-    let after = options.figures.as_ref().map(Source::ask).transpose().map_err(Failure::System)?;
+    let after = options.figures.as_ref().map(|source| {
+        std::thread::sleep(SETTLE);
+        source.ask()
+    });
+    let after = after.transpose().map_err(Failure::System)?;
     let result = RunResult {
         started: started.1.to_rfc3339(),
         seconds,
