@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::{command, verify};
+use crate::{climb, command, report, verify};
 
 /// How a command ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,6 +46,10 @@ enum Command {
     Run(Box<command::Args>),
     /// Check every sample of a run's recordings against what was sent
     Verify(verify::Args),
+    /// Find the knee: raise the load by steps until something gives, and say what
+    Plan(Box<climb::Args>),
+    /// Write an HTML page with plots of what a plan or a run came to
+    Report(report::Args),
 }
 
 /// Runs the command line of this process and says how it ended.
@@ -55,6 +59,8 @@ pub fn main() -> ExitCode {
         None => command::run(line.run),
         Some(Command::Run(args)) => command::run(*args),
         Some(Command::Verify(args)) => verify::run(args),
+        Some(Command::Plan(args)) => climb::run(*args),
+        Some(Command::Report(args)) => report::run(args),
     }
 }
 

@@ -163,7 +163,7 @@ impl<'a> Client<'a> {
     /// `show` is told how things stand now and then. What has been counted is returned, and whether the run was interrupted.
     pub async fn run(
         mut self,
-        mut interrupted: UnboundedReceiver<()>,
+        interrupted: &mut UnboundedReceiver<()>,
         mut show: impl FnMut(Standing<'_>),
     ) -> io::Result<(Tally, bool)> {
         let mut stop = false;

@@ -61,11 +61,11 @@ fn carry(args: Args) -> Result<RunResult, Failure> {
     let options = Options { folder, figures: args.figures.source() };
     let mut line = Line::new(plan.calls, plan.for_s);
     let mut lines = JsonLines { wanted: args.json, last: 0.0 };
-    let result =
-        carry_out(&plan, &options, interrupts().map_err(|why| Failure::System(why.to_string()))?, |shown| {
-            line.show(shown);
-            lines.show(shown);
-        });
+    let mut interrupted = interrupts().map_err(|why| Failure::System(why.to_string()))?;
+    let result = carry_out(&plan, &options, &mut interrupted, |shown| {
+        line.show(shown);
+        lines.show(shown);
+    });
     line.clear();
     if result.is_ok() && !args.json {
         println!("run      {}", options.folder.display());
@@ -89,7 +89,7 @@ impl JsonLines {
 }
 
 /// Says each time that somebody wants the run to end: Ctrl-C, SIGTERM.
-fn interrupts() -> std::io::Result<UnboundedReceiver<()>> {
+pub(crate) fn interrupts() -> std::io::Result<UnboundedReceiver<()>> {
     let (tell, told) = unbounded_channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -33,6 +35,8 @@ pub struct Change {
     pub before: f64,
     /// At the end.
     pub after: f64,
+    /// The highest that was seen between.
+    pub highest: f64,
 }
 
 impl Source {
@@ -46,13 +50,65 @@ impl Source {
     }
 }
 
-/// What has changed.
-pub fn changes(before: &Figures, after: &Figures) -> BTreeMap<String, Change> {
-    let change = |(name, after): (&String, &f64)| {
-        let before = before.get(name).copied().unwrap_or(0.0);
-        (before != *after).then(|| (name.clone(), Change { before, after: *after }))
+/// How often a recorder is asked while a run goes on.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// A recorder tells figures that are a little old, and files of calls that have ended take their time.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// Asks now and then, on a thread of its own, for what is only there while calls are: how busy the recorder is.
+pub struct Watch {
+    source: Source,
+    before: Figures,
+    stop: Sender<()>,
+    thread: JoinHandle<Figures>,
+}
+
+impl Watch {
+    /// Begins. Fails if the recorder does not tell.
+    pub fn start(source: Source) -> Result<Watch, String> {
+        let before = source.ask()?;
+        let (stop, stopped) = channel();
+        let (asked, mut highest) = (source.clone(), before.clone());
+        let watch = move || {
+            while stopped.recv_timeout(ASK_EVERY) == Err(RecvTimeoutError::Timeout) {
+                // A recorder that is too busy to answer is asked again.
+                raise(&mut highest, &asked.ask().unwrap_or_default());
+            }
+            highest
+        };
+        let thread = std::thread::Builder::new().name("figures".to_owned()).spawn(watch);
+        Ok(Watch { source, before, stop, thread: thread.map_err(|why| why.to_string())? })
+    }
+
+    /// Ends, and says what has changed.
+    pub fn finish(self) -> Result<BTreeMap<String, Change>, String> {
+        drop(self.stop);
+        let mut highest =
+            self.thread.join().map_err(|_| "the thread that asks for figures has panicked: see above")?;
+        std::thread::sleep(SETTLE);
+        let after = self.source.ask()?;
+        raise(&mut highest, &after);
+        Ok(changes(&self.before, &after, &highest))
+    }
+}
+
+fn raise(highest: &mut Figures, seen: &Figures) {
+    for (name, value) in seen {
+        let highest = highest.entry(name.clone()).or_insert(*value);
+        *highest = highest.max(*value);
+    }
+}
+
+/// What has changed, for good or for a while.
+fn changes(before: &Figures, after: &Figures, highest: &Figures) -> BTreeMap<String, Change> {
+    let change = |(name, highest): (&String, &f64)| {
+        let of = |figures: &Figures| figures.get(name).copied().unwrap_or(0.0);
+        let change = Change { before: of(before), after: of(after), highest: *highest };
+        // What a recorder says of itself never changes.
+        let moved = change.before != change.after || change.before != *highest || name.contains("_info{");
+        moved.then(|| (name.clone(), change))
     };
-    after.iter().filter_map(change).collect()
+    highest.iter().filter_map(change).collect()
 }
 
 fn parse(text: &str) -> Figures {
@@ -87,7 +143,8 @@ fn http(url: &str) -> Result<String, String> {
     let mut socket = TcpStream::connect_timeout(&at, PATIENCE).map_err(say)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(say)?;
     // 1.0: the answer comes in one piece and ends with the connection.
-    write!(socket, "GET /{path} HTTP/1.0\r\nHost: {host}\r\nAccept: text/plain\r\n\r\n").map_err(say)?;
+    let request = format!("GET /{path} HTTP/1.0\r\nHost: {host}\r\nAccept: text/plain\r\n\r\n");
+    socket.write_all(request.as_bytes()).map_err(say)?;
     let mut answer = String::new();
     socket.take(BYTES_MAX).read_to_string(&mut answer).map_err(say)?;
     let (head, body) = answer.split_once("\r\n\r\n").ok_or("its answer is no HTTP")?;
@@ -112,9 +169,13 @@ mod tests {
         assert_eq!(before.len(), 3);
         assert_eq!((before["b{shard=\"0\"}"], before["b{why=\"x y\"}"]), (2.5, 3.0));
         let after = parse(&TEXT.replace("a 1", "a 4\nc 1"));
-        let changes = changes(&before, &after);
-        assert_eq!(changes.keys().collect::<Vec<_>>(), ["a", "c"]);
-        assert_eq!(changes["a"], Change { before: 1.0, after: 4.0 });
+        let mut highest = before.clone();
+        raise(&mut highest, &parse("b{shard=\"0\"} 7\n"));
+        raise(&mut highest, &after);
+        let changes = changes(&before, &after, &highest);
+        assert_eq!(changes.keys().collect::<Vec<_>>(), ["a", "b{shard=\"0\"}", "c"]);
+        assert_eq!(changes["a"], Change { before: 1.0, after: 4.0, highest: 4.0 });
+        assert_eq!(changes["b{shard=\"0\"}"], Change { before: 2.5, after: 2.5, highest: 7.0 });
     }
 
     #[test]

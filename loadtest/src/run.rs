@@ -19,14 +19,11 @@ use tapehead::sys::{OsEntropy, clock};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::client::{Client, Means, Seat, Standing};
-use crate::figures::{self, Change, Figures, Source};
+use crate::figures::{Change, Source, Watch};
 use crate::plan::{Plan, TlsFiles};
 use crate::record::{PLAN, RESULT, Recorder};
 use crate::send::{self, Desk, Done, Outcome, Progress, Sockets};
 use crate::tally::{Percentiles, Tally};
-
-/// A recorder tells figures that are a little old, and files of calls that have ended take their time.
-const SETTLE: Duration = Duration::from_secs(2);
 
 /// What a run is carried out with besides its plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,6 +102,8 @@ pub struct Media {
     pub cores: f64,
     /// Datagrams per second over the whole run, ramp and end included.
     pub per_second: f64,
+    /// In the second in which they were most.
+    pub per_second_highest: f64,
 }
 
 /// Where it ran.
@@ -116,6 +115,8 @@ pub struct Host {
     pub processor: String,
     /// Cores that we may use.
     pub cores: usize,
+    /// The commit of the source that the generator was built in, if that is there and Git tells.
+    pub commit: String,
 }
 
 /// What a run came to: the content of `result.json`.
@@ -171,71 +172,99 @@ pub struct Shown {
     pub answer_ms_p99: f64,
 }
 
+/// The most datagrams per second, over stretches of a second or more.
+#[derive(Default)]
+struct Pace {
+    at_s: f64,
+    datagrams: u64,
+    highest: f64,
+}
+
+impl Pace {
+    fn see(&mut self, now: Shown) {
+        if now.at_s >= self.at_s + 1.0 {
+            let sent = (now.datagrams - self.datagrams) as f64;
+            self.highest = self.highest.max(sent / (now.at_s - self.at_s));
+            (self.at_s, self.datagrams) = (now.at_s, now.datagrams);
+        }
+    }
+}
+
 /// Carries out `plan`. `interrupted` ends the calls early; the second time it leaves them as they are. `show` is told how things stand four times
 /// a second.
 pub fn carry_out(
     plan: &Plan,
     options: &Options,
-    interrupted: UnboundedReceiver<()>,
+    interrupted: &mut UnboundedReceiver<()>,
     mut show: impl FnMut(Shown),
 ) -> Result<RunResult, Failure> {
     plan.check().map_err(Failure::Usage)?;
     let target = plan.target.ok_or_else(|| {
         Failure::Usage("no target: say where the recorder takes SIP, with --target".to_owned())
     })?;
-    let before = options.figures.as_ref().map(Source::ask).transpose().map_err(Failure::System)?;
+    let watch = options.figures.clone().map(Watch::start).transpose().map_err(Failure::System)?;
     let recorder = Recorder::create(&options.folder).map_err(|why| folder_failure(&options.folder, &why))?;
     std::fs::write(options.folder.join(PLAN), plan.to_toml()).map_err(system)?;
     // A refusal is met when a socket can't be opened.
     let _ = tapehead::sys::rlimit::raise_open_files();
     let local =
         local_ip(plan, target).map_err(|why| Failure::System(format!("no way to {target}: {why}")))?;
-    let started = clock::both();
-    let senders = Senders::start(plan, local).map_err(system)?;
-    let progress = senders.progress.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
-    let (tally, broken_off) = runtime.block_on(async {
-        let transports = transports(plan, local)?;
-        let peer = transports
-            .towards(plan.signalling.into(), target)
-            .ok_or_else(|| Failure::System(format!("no way to {target}")))?;
-        let endpoint = Endpoint::new(
-            Config {
-                product: concat!("tapehead-loadtest/", env!("CARGO_PKG_VERSION")).to_owned(),
-                ..Config::client()
-            },
-            Box::new(OsEntropy),
-        );
-        let means = Means { transports, peer, seats: senders.seats, done: senders.done, recorder };
-        let run = started.1.0 as u32 ^ std::process::id();
-        let client = Client::new(plan, run, means, endpoint);
-        client.run(interrupted, |standing| show(shown(&standing, &progress))).await.map_err(system)
-    })?;
-    let outcomes = join(senders.threads)?;
-    let seconds = clock::mono().since(started.0).as_secs_f64();
-    let after = options.figures.as_ref().map(|source| {
-        std::thread::sleep(SETTLE);
-        source.ask()
-    });
-    let after = after.transpose().map_err(Failure::System)?;
+    let (begun, started) = clock::both();
+    let Senders { seats, threads, progress, done } = Senders::start(plan, local).map_err(system)?;
+    let mut pace = Pace::default();
+    let look = |standing: Standing<'_>| {
+        let now = shown(&standing, &progress);
+        pace.see(now);
+        show(now);
+    };
+    let tools = Tools { seats, done, recorder, local, target, run: started.0 as u32 ^ std::process::id() };
+    let (tally, broken_off) = call(plan, tools, interrupted, look)?;
+    let outcomes = join(threads)?;
+    let seconds = clock::mono().since(begun).as_secs_f64();
+    let media = Media { per_second_highest: pace.highest, ..media(plan, outcomes, seconds) };
     let result = RunResult {
-        started: started.1.to_rfc3339(),
+        started: started.to_rfc3339(),
         seconds,
         interrupted: broken_off,
         host: host(),
-        answer_ms: tally.answer.percentiles(),
-        bye_ms: tally.bye.percentiles(),
-        media: media(plan, outcomes, seconds),
-        recorder: changes(before, after),
+        clean: tally.is_clean() && !broken_off && !media.behind && media.refused == 0,
+        recorder: watch.map(Watch::finish).transpose().map_err(Failure::System)?.unwrap_or_default(),
+        media,
         ..calls(tally)
-    };
-    let result = RunResult {
-        clean: result.clean && !broken_off && !result.media.behind && result.media.refused == 0,
-        ..result
     };
     let text = serde_json::to_string_pretty(&result).map_err(|why| Failure::System(why.to_string()))?;
     std::fs::write(options.folder.join(RESULT), text + "\n").map_err(system)?;
     Ok(result)
+}
+
+/// What calls are made with, before there is a runtime for them.
+struct Tools {
+    seats: Vec<Seat>,
+    done: UnboundedReceiver<Done>,
+    recorder: Recorder,
+    local: IpAddr,
+    target: SocketAddr,
+    run: u32,
+}
+
+/// Makes all calls and ends them.
+fn call(
+    plan: &Plan,
+    tools: Tools,
+    interrupted: &mut UnboundedReceiver<()>,
+    look: impl FnMut(Standing<'_>),
+) -> Result<(Tally, bool), Failure> {
+    let Tools { seats, done, recorder, local, target, run } = tools;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(system)?;
+    runtime.block_on(async {
+        let transports = transports(plan, local)?;
+        let peer = transports.towards(plan.signalling.into(), target);
+        let peer = peer.ok_or_else(|| Failure::System(format!("no way to {target} from {local}")))?;
+        let product = concat!("tapehead-loadtest/", env!("CARGO_PKG_VERSION")).to_owned();
+        let endpoint = Endpoint::new(Config { product, ..Config::client() }, Box::new(OsEntropy));
+        let means = Means { transports, peer, seats, done, recorder };
+        Client::new(plan, run, means, endpoint).run(interrupted, look).await.map_err(system)
+    })
 }
 
 fn system(why: io::Error) -> Failure {
@@ -374,7 +403,8 @@ fn media(plan: &Plan, outcomes: Vec<Outcome>, seconds: f64) -> Media {
 
 fn calls(tally: Tally) -> RunResult {
     RunResult {
-        clean: tally.is_clean(),
+        answer_ms: tally.answer.percentiles(),
+        bye_ms: tally.bye.percentiles(),
         calls: Calls {
             begun: tally.begun,
             answered: tally.answered,
@@ -395,10 +425,6 @@ fn calls(tally: Tally) -> RunResult {
     }
 }
 
-fn changes(before: Option<Figures>, after: Option<Figures>) -> BTreeMap<String, Change> {
-    before.zip(after).map(|(before, after)| figures::changes(&before, &after)).unwrap_or_default()
-}
-
 /// The machine, as far as it tells.
 fn host() -> Host {
     let text = |path| std::fs::read_to_string(path).unwrap_or_default();
@@ -408,5 +434,14 @@ fn host() -> Host {
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
         processor: processor.map_or("", |(_, name)| name.trim()).to_owned(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        commit: commit().unwrap_or_default(),
     }
+}
+
+fn commit() -> Option<String> {
+    let describe = ["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--exclude=*"];
+    let told =
+        std::process::Command::new("git").args(describe).stderr(std::process::Stdio::null()).output().ok()?;
+    let text = String::from_utf8(told.stdout).ok()?;
+    told.status.success().then(|| text.trim().to_owned())
 }

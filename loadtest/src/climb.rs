@@ -1,0 +1,184 @@
+//! `loadtest plan`: carries out a [sweep](crate::sweep), a run for each step, and says what gave and which load was the highest that held.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args as ClapArgs;
+use serde_json::json;
+use tapehead::sys::clock;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::args::FigureArgs;
+use crate::cli::Exit;
+use crate::command::interrupts;
+use crate::figures::Source;
+use crate::run::{Failure, Options, carry_out};
+use crate::show::Line;
+use crate::sweep::{SWEEP, Search, Step, Sweep, SweepResult};
+
+/// The plans that come along.
+const PLANS: &[(&str, &str)] = &[
+    ("capacity", include_str!("../plans/capacity.toml")),
+    ("answers", include_str!("../plans/answers.toml")),
+];
+
+/// Arguments of `plan`.
+#[derive(ClapArgs, Clone, Debug)]
+#[command(after_help = "\
+Plans that come along:
+  capacity   calls at once, doubled until something gives, then closed in
+  answers    new calls per second, the same way
+`loadtest plan capacity --print > mine.toml` is where one of your own begins.")]
+pub struct Args {
+    /// The name of a plan, or its file
+    plan: String,
+    /// Print the plan and end
+    #[arg(long)]
+    print: bool,
+    /// Where the recorder takes SIP [default: as the plan says]
+    #[arg(long, value_name = "IP:PORT")]
+    target: Option<SocketAddr>,
+    /// The first step [default: as the plan says]
+    #[arg(long, value_name = "N")]
+    from: Option<f64>,
+    /// The highest step [default: as the plan says]
+    #[arg(long, value_name = "N")]
+    to: Option<f64>,
+    #[command(flatten)]
+    figures: FigureArgs,
+    /// The folder of all steps and of sweep.json [default: loadtest-runs/PLAN-START]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Print a JSON object for each step, and the result as the last
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    fn sweep(&self) -> Result<Sweep, String> {
+        let known = PLANS.iter().find(|(name, _)| *name == self.plan);
+        let mut sweep = match known {
+            Some((name, text)) => Sweep::parse(text).map_err(|why| format!("{name}: {why}"))?,
+            None if Path::new(&self.plan).exists() => Sweep::read(Path::new(&self.plan))?,
+            None => {
+                let names: Vec<&str> = PLANS.iter().map(|(name, _)| *name).collect();
+                return Err(format!("{} is no plan of ours ({}) and no file", self.plan, names.join(", ")));
+            }
+        };
+        sweep.from = self.from.unwrap_or(sweep.from);
+        sweep.to = self.to.unwrap_or(sweep.to).max(sweep.from);
+        sweep.run.target = self.target.or(sweep.run.target);
+        sweep.check()?;
+        Ok(sweep)
+    }
+}
+
+/// Carries it out.
+pub fn run(args: Args) -> ExitCode {
+    let sweep = match args.sweep() {
+        Ok(sweep) => sweep,
+        Err(why) => return fail(&Failure::Usage(why)),
+    };
+    if args.print {
+        // A closed pipe is nobody's fault.
+        let _ = std::io::stdout().write_all(sweep.to_toml().as_bytes());
+        return Exit::Ok.into();
+    }
+    let start = clock::wall().to_rfc3339().replace(':', "");
+    let folder =
+        args.out.unwrap_or_else(|| PathBuf::from("loadtest-runs").join(format!("{}-{start}", sweep.name)));
+    match climb(sweep, &folder, args.figures.source(), args.json) {
+        Ok(result) => {
+            let text =
+                if args.json { json!({ "sweep": result }).to_string() } else { told(&result, &folder) };
+            let _ = writeln!(std::io::stdout(), "{text}");
+            if result.held.is_some() { Exit::Ok.into() } else { Exit::Failed.into() }
+        }
+        Err(why) => fail(&why),
+    }
+}
+
+fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("loadtest: {failure}");
+    match failure {
+        Failure::Usage(_) => Exit::Usage.into(),
+        Failure::System(_) => Exit::Failed.into(),
+    }
+}
+
+fn climb(sweep: Sweep, folder: &Path, figures: Option<Source>, json: bool) -> Result<SweepResult, Failure> {
+    let system = |why: std::io::Error| Failure::System(why.to_string());
+    let mut interrupted = interrupts().map_err(system)?;
+    let mut search = Search::new(&sweep);
+    let mut result = SweepResult { sweep, steps: Vec::new(), held: None, gave: None };
+    while let Some(value) = search.next() {
+        let step = step(&result.sweep, value, folder, figures.clone(), &mut interrupted)?;
+        let gave = step.gave.as_ref().map_or("held".to_owned(), |gave| gave.what.clone());
+        match json {
+            true => println!("{}", json!({ "step": step })),
+            false => println!(
+                "{value:>8} {} per second, answers p99 {:.1} ms: {gave}",
+                step.result.media.per_second as u64, step.result.answer_ms.p99
+            ),
+        }
+        search.tell(step.gave.is_none());
+        let over = step.result.interrupted
+            || step.gave.as_ref().is_some_and(|gave| gave.generator && result.steps.is_empty());
+        result.steps.push(step);
+        result.held = search.held();
+        let above = |step: &&Step| result.held.is_none_or(|held| step.value > held);
+        let lowest = result.steps.iter().filter(above).min_by(|a, b| a.value.total_cmp(&b.value));
+        result.gave = lowest.and_then(|step| step.gave.clone());
+        let text = serde_json::to_string_pretty(&result).map_err(|why| Failure::System(why.to_string()))?;
+        std::fs::write(folder.join(SWEEP), text + "\n").map_err(system)?;
+        if over {
+            break;
+        }
+    }
+    Ok(result)
+}
+
+fn step(
+    sweep: &Sweep,
+    value: f64,
+    folder: &Path,
+    figures: Option<Source>,
+    interrupted: &mut UnboundedReceiver<()>,
+) -> Result<Step, Failure> {
+    let plan = sweep.at(value);
+    let options = Options { folder: folder.join(format!("{value}")), figures };
+    let mut line = Line::new(plan.calls, plan.for_s);
+    let result = carry_out(&plan, &options, interrupted, |shown| line.show(shown));
+    line.clear();
+    let mut step = Step { value, result: result?, samples_lost: None, gave: None };
+    step.gave = sweep.gave(&step);
+    Ok(step)
+}
+
+fn told(result: &SweepResult, folder: &Path) -> String {
+    let held =
+        result.held.map_or("no step held".to_owned(), |held| format!("the highest load that held: {held}"));
+    let gave =
+        result.gave.as_ref().map_or("nothing gave up to the end".to_owned(), |gave| match gave.generator {
+            true => format!("then the generator gave, not the recorder: {}", gave.what),
+            false => format!("then gave: {}", gave.what),
+        });
+    format!("{held}; {gave}\n{}", folder.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_plans_that_come_along_make_sense_and_are_printed_as_they_are_read() {
+        for (name, text) in PLANS {
+            let sweep = Sweep::parse(text).unwrap_or_else(|why| panic!("{name}: {why}"));
+            sweep.check().unwrap_or_else(|why| panic!("{name}: {why}"));
+            assert_eq!(sweep.name, *name);
+            assert_eq!(Sweep::parse(&sweep.to_toml()).unwrap(), sweep);
+        }
+    }
+}
