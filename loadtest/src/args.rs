@@ -1,16 +1,18 @@
 //! The flags of a run, and what they come to: a [`Plan`], over the one of a plan file if there is one.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
+use tapehead::keys::LocalKeys;
 
 use crate::figures::Source;
 use crate::plan::{Plan, Signalling, TlsFiles};
 use crate::profile::{Codec, Dtx, GilbertElliott, Hold, Late, Profile, Reorder};
 use crate::ramp::Distribution;
+use crate::verify::{Verification, Verified};
 
 /// A share: `0.01` or `1%`.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -267,6 +269,43 @@ impl FigureArgs {
     /// The source asked for.
     pub fn source(self) -> Option<Source> {
         self.control_socket.map(Source::Control).or(self.metrics.map(Source::Http))
+    }
+}
+
+/// What lets a run be verified at its end.
+#[derive(Args, Clone, PartialEq, Eq, Debug)]
+#[command(next_help_heading = "Verification")]
+pub struct VerifyArgs {
+    /// Verify the recordings at the end; this is the recorder's folder of them
+    #[arg(long, value_name = "DIR")]
+    recordings: Option<PathBuf>,
+    /// The recorder's master key file
+    #[arg(long, value_name = "FILE", default_value = "tapehead.key")]
+    key: PathBuf,
+}
+
+/// How long recordings may take to be complete after their calls.
+const COMPLETE: Duration = Duration::from_secs(20);
+/// What the recorder's reorder horizon is unless it is configured otherwise, in milliseconds.
+const HORIZON_MS: u64 = 200;
+/// How far tracks may lie from where they belong, in milliseconds.
+const MISPLACED_MS: u64 = 40;
+
+impl VerifyArgs {
+    /// The verdict on the run in `folder`, if it is asked for.
+    pub fn verify(&self, folder: &Path) -> Result<Option<Verified>, String> {
+        let Some(recordings) = &self.recordings else { return Ok(None) };
+        let keys = LocalKeys::open(&self.key).map_err(|why| why.to_string())?;
+        let verification = Verification {
+            recordings,
+            run: folder,
+            keys: &keys,
+            wait: COMPLETE,
+            horizon_ms: HORIZON_MS,
+            misplaced_ms: MISPLACED_MS,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        verification.verify().map(Some)
     }
 }
 

@@ -10,9 +10,9 @@ use serde_json::json;
 use tapehead::sys::clock;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use crate::args::FigureArgs;
+use crate::args::{FigureArgs, VerifyArgs};
 use crate::cli::Exit;
-use crate::command::interrupts;
+use crate::command::{fail, interrupts};
 use crate::figures::Source;
 use crate::run::{Failure, Options, carry_out};
 use crate::show::Line;
@@ -48,6 +48,8 @@ pub struct Args {
     to: Option<f64>,
     #[command(flatten)]
     figures: FigureArgs,
+    #[command(flatten)]
+    verify: VerifyArgs,
     /// The folder of all steps and of sweep.json [default: loadtest-runs/PLAN-START]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -89,7 +91,7 @@ pub fn run(args: Args) -> ExitCode {
     let start = clock::wall().to_rfc3339().replace(':', "");
     let folder =
         args.out.unwrap_or_else(|| PathBuf::from("loadtest-runs").join(format!("{}-{start}", sweep.name)));
-    match climb(sweep, &folder, args.figures.source(), args.json) {
+    match climb(sweep, &folder, (args.figures.source(), &args.verify), args.json) {
         Ok(result) => {
             let text =
                 if args.json { json!({ "sweep": result }).to_string() } else { told(&result, &folder) };
@@ -100,42 +102,29 @@ pub fn run(args: Args) -> ExitCode {
     }
 }
 
-fn fail(failure: &Failure) -> ExitCode {
-    eprintln!("loadtest: {failure}");
-    match failure {
-        Failure::Usage(_) => Exit::Usage.into(),
-        Failure::System(_) => Exit::Failed.into(),
-    }
-}
+/// Who is asked beside the recorder's SIP.
+type Witnesses<'a> = (Option<Source>, &'a VerifyArgs);
 
-fn climb(sweep: Sweep, folder: &Path, figures: Option<Source>, json: bool) -> Result<SweepResult, Failure> {
+fn climb(sweep: Sweep, folder: &Path, witnesses: Witnesses<'_>, json: bool) -> Result<SweepResult, Failure> {
     let system = |why: std::io::Error| Failure::System(why.to_string());
     let mut interrupted = interrupts().map_err(system)?;
     let mut search = Search::new(&sweep);
     let mut result = SweepResult { sweep, steps: Vec::new(), held: None, gave: None };
     while let Some(value) = search.next() {
-        let step = step(&result.sweep, value, folder, figures.clone(), &mut interrupted)?;
-        let gave = step.gave.as_ref().map_or("held".to_owned(), |gave| gave.what.clone());
-        match json {
-            true => println!("{}", json!({ "step": step })),
-            false => println!(
-                "{value:>8} {} per second, answers p99 {:.1} ms: {gave}",
-                step.result.media.per_second as u64, step.result.answer_ms.p99
-            ),
+        let step = step(&result.sweep, value, folder, &witnesses, &mut interrupted)?;
+        if step.result.interrupted {
+            break;
         }
+        tell(&step, json);
         search.tell(step.gave.is_none());
-        let over = step.result.interrupted
-            || step.gave.as_ref().is_some_and(|gave| gave.generator && result.steps.is_empty());
         result.steps.push(step);
         result.held = search.held();
         let above = |step: &&Step| result.held.is_none_or(|held| step.value > held);
         let lowest = result.steps.iter().filter(above).min_by(|a, b| a.value.total_cmp(&b.value));
         result.gave = lowest.and_then(|step| step.gave.clone());
+        // After each: a plan that is broken off leaves what it has found.
         let text = serde_json::to_string_pretty(&result).map_err(|why| Failure::System(why.to_string()))?;
         std::fs::write(folder.join(SWEEP), text + "\n").map_err(system)?;
-        if over {
-            break;
-        }
     }
     Ok(result)
 }
@@ -144,17 +133,33 @@ fn step(
     sweep: &Sweep,
     value: f64,
     folder: &Path,
-    figures: Option<Source>,
+    (figures, verify): &Witnesses<'_>,
     interrupted: &mut UnboundedReceiver<()>,
 ) -> Result<Step, Failure> {
     let plan = sweep.at(value);
-    let options = Options { folder: folder.join(format!("{value}")), figures };
+    let options = Options { folder: folder.join(format!("{value}")), figures: figures.clone() };
     let mut line = Line::new(plan.calls, plan.for_s);
     let result = carry_out(&plan, &options, interrupted, |shown| line.show(shown));
     line.clear();
-    let mut step = Step { value, result: result?, samples_lost: None, gave: None };
+    let mut step = Step { value, result: result?, samples_lost: None, findings: 0, gave: None };
+    if let Some(totals) = verify.verify(&options.folder).map_err(Failure::System)?.map(|seen| seen.totals) {
+        step.samples_lost = Some(totals.unaccounted + totals.wrong + totals.extra);
+        step.findings = totals.findings + totals.recordings_missing + totals.recordings_extra;
+    }
     step.gave = sweep.gave(&step);
     Ok(step)
+}
+
+/// A step as soon as it is over.
+fn tell(step: &Step, json: bool) {
+    let gave = step.gave.as_ref().map_or("held", |gave| &gave.what);
+    let (packets, p99) = (step.result.media.per_second_highest, step.result.answer_ms.p99);
+    match json {
+        true => println!("{}", json!({ "step": step })),
+        false => {
+            println!("{:>8}  {packets:.0} packets per second, answers p99 {p99:.1} ms: {gave}", step.value)
+        }
+    }
 }
 
 fn told(result: &SweepResult, folder: &Path) -> String {

@@ -9,9 +9,9 @@ use serde_json::json;
 use tapehead::sys::clock;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::args::{FigureArgs, PlanArgs};
+use crate::args::{FigureArgs, PlanArgs, VerifyArgs};
 use crate::cli::Exit;
-use crate::run::{Failure, Options, RunResult, Shown, carry_out};
+use crate::run::{Failure, Options, Shown, carry_out};
 use crate::show::{Line, summary};
 
 /// Arguments of `run`.
@@ -19,13 +19,17 @@ use crate::show::{Line, summary};
 #[command(after_help = "\
 Two thousand calls of two tracks for a minute, a third of them with loss and jitter:
   loadtest --target 127.0.0.1:5060 --calls 2000 --rate 100 --for 60s --faulty 33% --loss 1% --jitter-ms 40 --out runs/a
-What was sent follows from the seed; runs/a says how far each call came, so that its recordings can be checked sample by sample:
-  loadtest verify runs/a --recordings recordings")]
+What was sent follows from the seed; runs/a says how far each call came, so that its recordings can be checked sample by sample, at the end of the
+run (--recordings) or later:
+  loadtest verify --run runs/a --recordings recordings --key tapehead.key
+Another run of the same seed makes the same calls: give each its own --seed when they are recorded into one folder.")]
 pub struct Args {
     #[command(flatten)]
     plan: PlanArgs,
     #[command(flatten)]
     figures: FigureArgs,
+    #[command(flatten)]
+    verify: VerifyArgs,
     /// The run's folder: plan.toml, run.jsonl and result.json [default: loadtest-runs/START]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -36,25 +40,24 @@ pub struct Args {
 
 /// Runs, and says what came of it.
 pub fn run(args: Args) -> ExitCode {
-    let json = args.json;
     match carry(args) {
-        Ok(result) => {
-            let text = if json { format!("{}\n", json!({ "result": result })) } else { summary(&result) };
-            // A closed pipe is nobody's fault.
-            let _ = std::io::stdout().write_all(text.as_bytes());
-            if result.clean { Exit::Ok.into() } else { Exit::Failed.into() }
-        }
-        Err(failure) => {
-            eprintln!("loadtest: {failure}");
-            match failure {
-                Failure::Usage(_) => Exit::Usage.into(),
-                Failure::System(_) => Exit::Failed.into(),
-            }
-        }
+        Ok(true) => Exit::Ok.into(),
+        Ok(false) => Exit::Failed.into(),
+        Err(failure) => fail(&failure),
     }
 }
 
-fn carry(args: Args) -> Result<RunResult, Failure> {
+/// Says why nothing came of it.
+pub(crate) fn fail(failure: &Failure) -> ExitCode {
+    eprintln!("loadtest: {failure}");
+    match failure {
+        Failure::Usage(_) => Exit::Usage.into(),
+        Failure::System(_) => Exit::Failed.into(),
+    }
+}
+
+/// Whether all went as planned, and everything is there.
+fn carry(args: Args) -> Result<bool, Failure> {
     let plan = args.plan.plan().map_err(Failure::Usage)?;
     let start = clock::wall().to_rfc3339();
     let folder = args.out.unwrap_or_else(|| PathBuf::from("loadtest-runs").join(start.replace(':', "")));
@@ -67,10 +70,16 @@ fn carry(args: Args) -> Result<RunResult, Failure> {
         lines.show(shown);
     });
     line.clear();
-    if result.is_ok() && !args.json {
-        println!("run      {}", options.folder.display());
-    }
-    result
+    let result = result?;
+    let verified = args.verify.verify(&options.folder).map_err(Failure::System)?;
+    let text = match args.json {
+        true => format!("{}\n", json!({ "result": result })),
+        false => format!("run      {}\n{}", options.folder.display(), summary(&result)),
+    };
+    // A closed pipe is nobody's fault.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    verified.iter().for_each(|verified| verified.tell(args.json));
+    Ok(result.clean && verified.is_none_or(|verified| verified.totals.is_good()))
 }
 
 /// One object each second.

@@ -129,9 +129,10 @@ impl Sweep {
         self.at(self.from).check()
     }
 
-    /// The run of a step.
+    /// The run of a step. Each has a seed of its own: their recordings lie in one folder.
     pub fn at(&self, value: f64) -> Plan {
         let mut plan = self.run.clone();
+        plan.seed = plan.seed.wrapping_add(value as u64);
         match self.axis {
             Axis::Calls => {
                 plan.calls = value as usize;
@@ -171,6 +172,9 @@ impl Sweep {
             && lost > most
         {
             return recorder(format!("{lost} samples lost that nobody lost on purpose"));
+        }
+        if step.findings > 0 {
+            return recorder(format!("{} findings of the verifier", step.findings));
         }
         if stop.answer_ms_p99.is_some_and(|most| result.answer_ms.p99 > most) {
             return recorder(format!("one answer in a hundred took {:.1} ms and more", result.answer_ms.p99));
@@ -217,6 +221,8 @@ pub struct Step {
     pub result: RunResult,
     /// Samples that the verifier misses, if it has looked.
     pub samples_lost: Option<u64>,
+    /// Other things that it has found wrong.
+    pub findings: u64,
     /// What gave.
     pub gave: Option<Gave>,
 }
@@ -323,7 +329,8 @@ mod tests {
     }
 
     fn step(change: impl FnOnce(&mut Step)) -> Step {
-        let mut step = Step { value: 1.0, result: RunResult::default(), samples_lost: Some(0), gave: None };
+        let mut step =
+            Step { value: 1.0, result: RunResult::default(), samples_lost: Some(0), findings: 0, gave: None };
         step.result.calls.begun = 100;
         change(&mut step);
         step
@@ -344,6 +351,7 @@ mod tests {
         );
         assert!(gave(|step| step.result.calls.by_recorder = 1).unwrap().contains("broken off"));
         assert!(gave(|step| step.samples_lost = Some(1)).unwrap().starts_with("1 samples lost"));
+        assert!(gave(|step| step.findings = 2).unwrap().starts_with("2 findings"));
         assert!(gave(|step| step.result.answer_ms.p99 = 101.0).unwrap().contains("101.0 ms"));
         assert!(
             gave(|step| put(step, "tapehead_packets_kernel_drops_total{shard=\"1\"}", 3.0))
@@ -367,6 +375,7 @@ mod tests {
         let sweep = Sweep { ramp_s: 5.0, run: Plan { for_s: 20.0, ..Plan::default() }, ..Sweep::default() };
         let plan = sweep.at(1000.0);
         assert_eq!((plan.calls, plan.rate, plan.for_s), (1000, 200.0, 25.0));
+        assert_ne!(plan.seed, sweep.at(1001.0).seed);
         let plan = Sweep { axis: Axis::Rate, ..sweep }.at(300.0);
         assert_eq!((plan.calls, plan.rate, plan.for_s), (10, 300.0, 20.0));
     }

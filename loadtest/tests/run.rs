@@ -7,6 +7,7 @@ mod common;
 mod tls;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Recorder, loadtest, said};
 use loadtest::figures::Figures;
@@ -16,6 +17,8 @@ use loadtest::profile::{Codec, Dtx, GilbertElliott, Hold, Late, Profile, Reorder
 use loadtest::ramp::Distribution;
 use loadtest::record::{self, CallRecord, End};
 use loadtest::run::{Options, RunResult, carry_out};
+use loadtest::verify::Verification;
+use tapehead::keys::LocalKeys;
 use tokio::sync::mpsc::unbounded_channel;
 
 /// A short run: thirty calls, twenty at once. What machines of tests do is not measured: they may be late.
@@ -55,6 +58,24 @@ fn nothing_got_lost(recorder: &Recorder, result: &RunResult, calls: &[CallRecord
     assert_eq!(counted + stray, sent as f64, "{figures:#?}");
 }
 
+/// Every sample that was sent is in the recordings, or has a reason not to be.
+fn everything_is_there(recorder: &Recorder) {
+    let keys = LocalKeys::open(&recorder.home.join("tapehead.key")).unwrap();
+    let verification = Verification {
+        recordings: &recorder.recordings(),
+        run: &recorder.home.join("run"),
+        keys: &keys,
+        wait: Duration::from_secs(30),
+        horizon_ms: 200,
+        // Machines of tests are late.
+        misplaced_ms: 500,
+        threads: 2,
+    };
+    let verified = verification.verify().unwrap();
+    verified.tell(false);
+    assert!(verified.totals.is_good());
+}
+
 fn everything() -> Profile {
     Profile {
         name: "everything".to_owned(),
@@ -89,6 +110,7 @@ fn calls_with_every_fault_come_and_go_over_udp_and_each_packet_is_accounted_for(
     assert!(result.clean, "{result:#?}");
     assert_eq!((result.calls.answered, result.calls.hung_up, calls.len()), (30, 30, 30));
     nothing_got_lost(&recorder, &result, &calls);
+    everything_is_there(&recorder);
     let faulty: Vec<&CallRecord> = calls.iter().filter(|call| call.profile == "everything").collect();
     assert!((5..=25).contains(&faulty.len()), "about half of them");
     // Each was put on hold, and all but the shortest resumed.
@@ -125,6 +147,7 @@ fn secured_streams_of_three_tracks_come_and_go_over_tcp() {
     assert!(result.clean, "{result:#?}");
     assert_eq!((result.calls.hung_up, result.calls.resent), (10, 0));
     nothing_got_lost(&recorder, &result, &calls);
+    everything_is_there(&recorder);
     let authentic = result
         .recorder
         .iter()
@@ -155,6 +178,7 @@ fn calls_come_and_go_over_tls() {
     assert!(result.clean, "{result:#?}");
     assert_eq!(result.calls.hung_up, 10);
     nothing_got_lost(&recorder, &result, &calls);
+    everything_is_there(&recorder);
 }
 
 #[test]
