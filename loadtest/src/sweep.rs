@@ -156,6 +156,15 @@ impl Sweep {
             });
         }
         let stop = &self.stop;
+        if let (Some(most), Some(lost)) = (stop.samples_lost, step.samples_lost)
+            && lost > most
+        {
+            return recorder(format!("{lost} samples lost that nobody lost on purpose"));
+        }
+        let drops = sum(result, "tapehead_packets_kernel_drops_total");
+        if stop.kernel_drops.is_some_and(|most| drops > most as f64) {
+            return recorder(format!("{drops} datagrams dropped by the recorder's kernel"));
+        }
         let refused: u64 = result.calls.refused.values().sum();
         if stop.refused.is_some_and(|share| refused as f64 > share * result.calls.begun as f64) {
             return recorder(format!("{refused} of {} calls refused", result.calls.begun));
@@ -163,15 +172,6 @@ impl Sweep {
         let broken = result.calls.by_recorder + result.calls.bye_failed + result.calls.bad_answers;
         if broken > 0 {
             return recorder(format!("{broken} calls broken off or not ended"));
-        }
-        let drops = sum(result, "tapehead_packets_kernel_drops_total");
-        if stop.kernel_drops.is_some_and(|most| drops > most as f64) {
-            return recorder(format!("{drops} datagrams dropped by the recorder's kernel"));
-        }
-        if let (Some(most), Some(lost)) = (stop.samples_lost, step.samples_lost)
-            && lost > most
-        {
-            return recorder(format!("{lost} samples lost that nobody lost on purpose"));
         }
         if step.findings > 0 {
             return recorder(format!("{} findings of the verifier", step.findings));
