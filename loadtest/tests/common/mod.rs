@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long the recorder may take for anything that a test waits for.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Media ports of one recorder: thirty calls of two tracks, and as many that rest.
-const PORTS: u16 = 240;
+/// Media ports of one recorder: fifty calls of two tracks, and thirty that rest.
+const PORTS: u16 = 320;
 
 /// The `tapehead` binary, built if it is not there or not of this source. It is of another package: Cargo builds it for that one's tests only.
 pub fn tapehead() -> &'static Path {
@@ -84,6 +84,18 @@ impl Recorder {
                 panic!("serve ended with {status}:\n{}", self.log());
             }
             assert!(Instant::now() < deadline, "serve does not answer:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGTERM, and waits for its end: live calls are ended and their recordings finished.
+    pub fn stop(&mut self) {
+        // Through kill(1): tests hold no unsafe code.
+        let told = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(told.expect("kill is everywhere").success());
+        let deadline = Instant::now() + 3 * PATIENCE;
+        while self.child.try_wait().expect("it is our child").is_none() {
+            assert!(Instant::now() < deadline, "serve does not end:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
