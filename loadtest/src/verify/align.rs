@@ -428,7 +428,9 @@ impl<'a> Walk<'a> {
             } else if let Some((_, _, left)) = near {
                 *left -= missing.samples;
                 self.found.silence.reanchored += missing.samples;
-            } else if missing.samples > 0 && piece.delay_ns + drift + self.terms.lag_ns >= limit {
+            } else if missing.samples > 0
+                && (piece.delay_ns + drift).saturating_add(self.terms.lag_ns) >= limit
+            {
                 // To be believed if the recorder says so too.
                 self.found.silence.late_sender += missing.samples;
             } else if missing.samples > 0 {

@@ -14,6 +14,11 @@ use crate::record::CallRecord;
 /// Silence behind the end of a call that a recorder may add, in milliseconds: what it takes to hear the BYE, and its horizon.
 const TAIL_MS_MAX: f64 = 1000.0;
 
+/// Tracks of a call, at most.
+const TRACKS_MAX: usize = 16;
+/// Packets of a track, at most: a day at 10 ms.
+const PACKETS_MAX: u64 = 24 * 3600 * 100;
+
 /// How strict to be, and with what seed.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Rules {
@@ -90,6 +95,13 @@ impl CallVerdict {
 
 /// Judges a recording by what its call has sent.
 pub fn judge(rules: &Rules, call: &CallRecord, profile: &Profile, recorded: &Recorded) -> CallVerdict {
+    // A line that nobody's run has written must not keep us busy for years.
+    if call.tracks.len() > TRACKS_MAX || call.tracks.iter().any(|track| track.taken > PACKETS_MAX) {
+        return CallVerdict::bad(
+            call,
+            "no call is as long or as wide as its line of the run says".to_owned(),
+        );
+    }
     let mut findings = recorded.damage.clone();
     if recorded.channels.len() != call.tracks.len() {
         findings.push(format!(
@@ -110,7 +122,7 @@ pub fn judge(rules: &Rules, call: &CallRecord, profile: &Profile, recorded: &Rec
         let terms = Terms {
             horizon_ns: rules.horizon_ms * 1_000_000,
             tolerance: rules.misplaced_ms_max as i64 * 8,
-            lag_ns: record.late_us_max * 1000,
+            lag_ns: record.late_us_max.saturating_mul(1000),
         };
         let aligned = Walk::new(sent, profile, codes, terms).run();
         starts.push(aligned.offset.zip(sent.first).map(|(offset, first)| offset - first.behind()));

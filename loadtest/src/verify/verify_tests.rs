@@ -670,6 +670,21 @@ proptest! {
     }
 
     #[test]
+    fn no_line_of_a_run_makes_the_verifier_panic_or_dawdle(
+        call in prop_oneof![Just(0u64), any::<u64>()], taken in prop_oneof![0u64..300, any::<u64>()], late_us_max: u64, refused: u64,
+        times in "[0-9TZ:.-]{0,24}", answer_ms in proptest::option::of(any::<f64>()), media_ns: Option<u64>, tracks in 0usize..40,
+    ) {
+        let mut fixture = Fixture::new(clean(), 100);
+        fixture.call(|_| {});
+        let track = TrackRecord { taken, datagrams: taken, refused, late_us_max };
+        let line = CallRecord { call, answer_ms, media_ns, invited: times.clone(), ended: times, tracks: vec![track; tracks], ..fixture.calls[0].clone() };
+        fixture.calls = vec![line];
+        let Verified { totals, calls } = fixture.verify();
+        prop_assert_eq!(totals.calls, 1);
+        prop_assert!(!calls[0].good || (taken, tracks, call) == (100, 2, 0));
+    }
+
+    #[test]
     fn no_plan_and_no_line_makes_the_reader_panic(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let _ = Plan::parse(&text);
         let _ = Plan::parse(&String::from_utf8_lossy(&bytes));
