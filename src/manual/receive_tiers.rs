@@ -62,5 +62,19 @@
 //!   `tapehead_packets_kernel_drops_total` and in the ledger of no track.
 //! - Receiver reports go out through a socket that is bound to their port for as long as one datagram takes.
 //! - recvmmsg(2) takes 64 datagrams at a time into memory that stays in the core's caches. io_uring's multishot receive into a ring of buffers was tried for
-//!   the one socket: within a tenth of it (910 to 1,010 ns against 1,020 to 1,120 at 150,000 packets/s on a busy machine), for a second layout of
-//!   buffers; and it can't be had on the `poll` ring.
+//!   the one socket: 910 to 1,040 ns per datagram against 1,020 to 1,120 (150,000 packets/s, busy machine): a tenth less, for a second layout of buffers that
+//!   the `poll` ring can't have.
+//!
+//! # What it costs
+//!
+//! `cargo bench --bench receive`, CPU time of the receiving thread per packet at 100,000 packets/s over 2,000 streams; medians of three interleaved rounds on two
+//! cores that were busy with other work, so the ratios count:
+//!
+//! | | `sockets` | `steered` | ratio |
+//! |---|---|---|---|
+//! | receive and throw away | 1,790 ns | 1,030 ns | 0.58 |
+//! | a whole shard: placed, sealed, written | 3,110 ns | 2,360 ns | 0.76 |
+//!
+//! What the shard adds is the same for both: the less that is, the nearer the lower ratio comes to the upper one. In the kernel's part of `steered`
+//! no single thing stands out (perf, of the thread's time): the copy of the payload, which another core wrote, 5 %; freeing it 3; three control
+//! messages and the address 5; locks 3; looking the socket up costs the sender's side, not the shard.
