@@ -23,6 +23,9 @@
 //! missing capabilities, a seccomp filter (containers), a user namespace (rootless containers), a security module or lockdown, a kernel without
 //! bpf(2), one that is too old, ports that another recorder has.
 //!
+//! A shard's one socket is of one family. With `rtp.bind = "0.0.0.0"` and IPv6 addresses in `sip.listen` media are received at whichever address a
+//! client has called, and so by `sockets`: for a better tier set `rtp.bind` to the one address of media.
+//!
 //! # Privileges
 //!
 //! As root nothing is to be done. As another user, with systemd:

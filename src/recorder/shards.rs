@@ -1,15 +1,16 @@
 //! Starting the shards, each on the ring and under the receive tier that can be had.
 
 use std::collections::VecDeque;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
 
 use super::StartError;
-use crate::config::Plan;
+use crate::config::{Plan, ReceiveChoice};
 use crate::link::{Bell, Command, ControlEnd, link};
 use crate::ring::any::AnyTier;
-use crate::ring::choice::{self, Chosen, ShardSource};
+use crate::ring::choice::{self, Chosen, ShardSource, TierError, TierKind};
 use crate::ring::tier::PortSlice;
 use crate::shard::{ShardPlan, ShardThread, spawn};
 use crate::sys::capability;
@@ -72,10 +73,24 @@ fn slice(plan: &Plan, shard: usize) -> PortSlice {
     PortSlice { address: plan.rtp_bind, first, count: last - first + 1 }
 }
 
+/// Whether media are received at the address that a client has called, and that may be one of IPv6.
+fn takes_both_families(plan: &Plan) -> bool {
+    plan.rtp_bind == Ipv4Addr::UNSPECIFIED && plan.sip_listen.iter().any(|point| point.address.is_ipv6())
+}
+
 /// Opens the receive tier, on the thread that has the privileges, and says which it is and why not a better one.
 fn open_tier(plan: &Plan) -> Result<Vec<ShardSource>, StartError> {
     let slices: Vec<PortSlice> = (0..plan.shards).map(|shard| slice(plan, shard)).collect();
-    let opened = choice::open(plan.receive, &slices);
+    let opened = match plan.receive {
+        ReceiveChoice::Auto if takes_both_families(plan) => {
+            tracing::info!(better = %TierKind::Steered, why = %TierError::TwoFamilies, "a better receive tier can't be had");
+            choice::open(ReceiveChoice::Sockets, &slices)
+        }
+        ReceiveChoice::Steered if takes_both_families(plan) => {
+            Err((TierKind::Steered, TierError::TwoFamilies))
+        }
+        choice => choice::open(choice, &slices),
+    };
     let Chosen { tier, passed_over, sources } =
         opened.map_err(|(tier, why)| StartError::Receive(tier, why))?;
     for (better, why) in passed_over {

@@ -73,6 +73,8 @@ pub enum TierError {
         /// Which.
         at: SocketAddr,
     },
+    /// Calls may come over IPv4 and over IPv6, and it receives one of the two.
+    TwoFamilies,
     /// Something else.
     System {
         /// The call that failed.
@@ -115,6 +117,10 @@ impl fmt::Display for TierError {
             TierError::Refused { log } => {
                 write!(f, "the kernel's verifier does not accept our program; please report this: {}", log.trim_end())
             }
+            TierError::TwoFamilies => f.write_str(
+                "rtp.bind is 0.0.0.0 and sip.listen has IPv6 addresses, so that media may come over either, and this tier receives one of them: \
+                 set rtp.bind to the one address of media",
+            ),
             TierError::PortTaken { at } => {
                 write!(f, "UDP {at} is taken: another recorder or program uses ports of rtp.ports; give this one others")
             }
@@ -277,6 +283,7 @@ mod tests {
             (TierError::Refused { log: "R0 !read_ok\n".to_owned() }, "R0 !read_ok"),
             (TierError::PortTaken { at }, "rtp.ports"),
             (TierError::NotHeard { at }, "rtp.ports"),
+            (TierError::TwoFamilies, "set rtp.bind"),
         ];
         for (error, way_out) in cases {
             assert!(error.to_string().contains(way_out), "{error}");
