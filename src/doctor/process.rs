@@ -91,8 +91,8 @@ mod tests {
         let plan = |calls: &str| {
             Plan::check(&Raw::default().with("calls_max", calls), Machine { cores: 2 }).unwrap()
         };
-        // Two blocks of 16 KiB and a sixteenth on top: 34 KiB.
-        assert_eq!(to_lock(&plan("1000")), 1000 * 34 * 1024);
+        // Three blocks of 8 KiB and a sixteenth of a call on top: 25.5 KiB.
+        assert_eq!(to_lock(&plan("1000")), 1000 * 51 * 512);
         assert!(
             open_files(&plan("10"), false).now.contains(" 70 wanted"),
             "four sockets and three files each"
