@@ -1,6 +1,6 @@
 //! Sending RTP: few threads, few sockets, any number of streams, each packet at its own time.
 //!
-//! A thread sleeps until the slot of its [wheel](wheel) ends, makes the packets that were due in it and gives them to the kernel in batches, by
+//! A thread sleeps until the slot of its [wheel] ends, makes the packets that were due in it and gives them to the kernel in batches, by
 //! `sendmmsg` with an address for each. What it measures of itself goes into the result: a run whose packets went out late proves nothing.
 //!
 //! Leaves out what is sent when, which is [`crate::schedule`], and the signalling, which is [`crate::client`].
