@@ -41,84 +41,84 @@ impl Chart {
 
     /// The chart as an `svg` element.
     pub fn svg(&self) -> String {
-        let all = || self.series.iter().flat_map(|series| &series.points);
-        let highest = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(0.0, f64::max);
-        let (x_step, x_to) = scale(highest(|point| point.0));
-        let (y_step, y_to) = scale(highest(|point| point.1));
-        let place = |x: f64, y: f64| {
-            (LEFT + x / x_to * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - y / y_to * (HEIGHT - TOP - BOTTOM))
-        };
-        let mut out = format!(
-            "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\"><text x=\"{LEFT}\" y=\"18\" class=\"title\">{0}</text>",
-            escape(&self.title)
-        );
-        // Writing to a String does not fail.
-        let mut put = |text: std::fmt::Arguments<'_>| _ = out.write_fmt(text);
-        for step in 0..=(y_to / y_step).round() as usize {
-            let ((left, y), (right, _)) = (place(0.0, step as f64 * y_step), place(x_to, 0.0));
-            put(format_args!(
-                "<line x1=\"{left:.1}\" y1=\"{y:.1}\" x2=\"{right:.1}\" y2=\"{y:.1}\" class=\"grid\"/>"
-            ));
-            put(format_args!(
-                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                left - 6.0,
-                y + 4.0,
-                number(step as f64 * y_step)
-            ));
-        }
-        for step in 0..=(x_to / x_step).round() as usize {
-            let (x, y) = place(step as f64 * x_step, 0.0);
-            put(format_args!(
-                "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                y + 16.0,
-                number(step as f64 * x_step)
-            ));
-        }
-        let (middle, bottom) = place(x_to / 2.0, 0.0);
-        put(format_args!(
-            "<text x=\"{middle:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            bottom + 36.0,
-            escape(&self.x)
-        ));
-        put(format_args!(
-            "<text x=\"{}\" y=\"18\" text-anchor=\"end\">{}</text>",
-            WIDTH - 4.0,
-            escape(&self.y)
-        ));
+        let title = escape(&self.title);
+        let frame = Frame::of(self);
+        let mut out = format!("<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{title}\">");
+        out += &format!("<text x=\"{LEFT}\" y=\"18\" class=\"title\">{title}</text>");
+        out += &text((WIDTH - 4.0, 18.0), "end", &self.y);
+        let (middle, bottom) = frame.place(frame.x.1 / 2.0, 0.0);
+        out += &text((middle, bottom + 36.0), "middle", &self.x);
+        out += &frame.marks();
         for ((series, colour), row) in self.series.iter().zip(COLOURS.iter().cycle()).zip(0..) {
-            let points: Vec<String> = series
-                .points
-                .iter()
-                .map(|(x, y)| place(*x, *y))
-                .map(|(x, y)| format!("{x:.1},{y:.1}"))
-                .collect();
-            put(format_args!(
-                "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
-                points.join(" ")
-            ));
-            for (x, y) in &series.points {
-                let (cx, cy) = place(*x, *y);
-                put(format_args!(
-                    "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3\" fill=\"{colour}\"><title>{}: {} at {}</title></circle>",
-                    escape(&series.name),
-                    number(*y),
-                    number(*x)
-                ));
-            }
+            out += &series.line(&frame, colour);
             let y = TOP + 10.0 + f64::from(row) * 17.0;
-            put(format_args!(
-                "<rect x=\"{}\" y=\"{}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>",
-                WIDTH - RIGHT + 12.0,
-                y - 9.0
-            ));
-            put(format_args!(
-                "<text x=\"{}\" y=\"{y}\">{}</text>",
-                WIDTH - RIGHT + 27.0,
-                escape(&series.name)
-            ));
+            let (x, top) = (WIDTH - RIGHT + 12.0, y - 9.0);
+            out += &format!("<rect x=\"{x}\" y=\"{top}\" width=\"10\" height=\"10\" fill=\"{colour}\"/>");
+            out += &text((x + 15.0, y), "start", &series.name);
         }
         out + "</svg>"
     }
+}
+
+impl Series {
+    /// Its line and its points.
+    fn line(&self, frame: &Frame, colour: &str) -> String {
+        let places = self.points.iter().map(|(x, y)| (frame.place(*x, *y), (x, y)));
+        let line: Vec<String> = places.clone().map(|((x, y), _)| format!("{x:.1},{y:.1}")).collect();
+        let mut out = format!(
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"/>",
+            line.join(" ")
+        );
+        for ((cx, cy), (x, y)) in places {
+            let title = format!("{}: {} at {}", escape(&self.name), number(*y), number(*x));
+            // Writing to a String does not fail.
+            let _ = write!(
+                out,
+                "<circle cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"3\" fill=\"{colour}\"><title>{title}</title></circle>"
+            );
+        }
+        out
+    }
+}
+
+/// The axes: of each the distance between two marks, and its end.
+struct Frame {
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Frame {
+    fn of(chart: &Chart) -> Frame {
+        let all = || chart.series.iter().flat_map(|series| &series.points);
+        let highest = |of: fn(&(f64, f64)) -> f64| all().map(of).fold(0.0, f64::max);
+        Frame { x: scale(highest(|point| point.0)), y: scale(highest(|point| point.1)) }
+    }
+
+    fn place(&self, x: f64, y: f64) -> (f64, f64) {
+        let (wide, high) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
+        (LEFT + x / self.x.1 * wide, HEIGHT - BOTTOM - y / self.y.1 * high)
+    }
+
+    fn marks(&self) -> String {
+        let each = |(step, to): (f64, f64)| (0..=(to / step).round() as usize).map(move |n| n as f64 * step);
+        let mut out = String::new();
+        for value in each(self.y) {
+            let ((left, y), (right, _)) = (self.place(0.0, value), self.place(self.x.1, 0.0));
+            out += &format!(
+                "<line x1=\"{left:.1}\" y1=\"{y:.1}\" x2=\"{right:.1}\" y2=\"{y:.1}\" class=\"grid\"/>"
+            );
+            out += &text((left - 6.0, y + 4.0), "end", &number(value));
+        }
+        for value in each(self.x) {
+            let (x, y) = self.place(value, 0.0);
+            out += &text((x, y + 16.0), "middle", &number(value));
+        }
+        out
+    }
+}
+
+fn text((x, y): (f64, f64), anchor: &str, says: &str) -> String {
+    format!("<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{}</text>", escape(says))
 }
 
 /// A round distance between marks, four to eight of them, and the end of the axis.

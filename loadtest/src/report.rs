@@ -132,87 +132,77 @@ fn drops(sweep: &Value) -> Chart {
     chart
 }
 
+/// Title, unit, and a line for each figure.
+type Told = (&'static str, &'static str, &'static [(&'static str, Figure)]);
+
+const RECORDER: &[Told] = &[
+    (
+        "CPU of a packet",
+        "ns per packet",
+        &[
+            ("recorder's shards", shard_ns),
+            ("generator", |result| number(result, "/media/cpu_ns_per_datagram")),
+        ],
+    ),
+    (
+        "How busy the recorder was at most",
+        "share of a core",
+        &[
+            ("shards", |result| busiest(result, "tapehead_shard_busy_ratio")),
+            ("signalling", |result| busiest(result, "tapehead_control_busy_ratio")),
+        ],
+    ),
+    ("Memory of the recorder per call", "KiB", &[("resident", memory)]),
+];
+
+const CALLS: &[Told] = &[
+    (
+        "From INVITE to 200",
+        "ms",
+        &[
+            ("median", |result| number(result, "/answer_ms/p50")),
+            ("99 of 100", |result| number(result, "/answer_ms/p99")),
+            ("999 of 1000", |result| number(result, "/answer_ms/p999")),
+        ],
+    ),
+    (
+        "From BYE to 200",
+        "ms",
+        &[
+            ("median", |result| number(result, "/bye_ms/p50")),
+            ("99 of 100", |result| number(result, "/bye_ms/p99")),
+        ],
+    ),
+    ("Calls refused", "share", &[("refused", refused)]),
+    (
+        "How late the generator sent",
+        "ms",
+        &[
+            ("median", |result| number(result, "/media/late_ms/p50")),
+            ("99 of 100", |result| number(result, "/media/late_ms/p99")),
+            ("longest", |result| number(result, "/media/late_ms/max")),
+        ],
+    ),
+];
+
+fn busiest(result: &Value, name: &str) -> Option<f64> {
+    metric(result, name, highest).iter().map(|(_, busy)| *busy).reduce(f64::max)
+}
+
+fn refused(result: &Value) -> Option<f64> {
+    let refused: f64 = result["calls"]["refused"].as_object()?.values().filter_map(Value::as_f64).sum();
+    Some(refused / number(result, "/calls/begun")?.max(1.0))
+}
+
+fn memory(result: &Value) -> Option<f64> {
+    let grown = |change: &Value| Some(highest(change)? - change["before"].as_f64()?);
+    let bytes = metric(result, "process_resident_memory_bytes", grown).first()?.1;
+    Some(bytes / 1024.0 / busiest(result, "tapehead_calls")?.max(1.0))
+}
+
 fn charts(sweep: &Value) -> Vec<Chart> {
-    vec![
-        chart(
-            sweep,
-            "CPU of a packet",
-            "ns per packet",
-            &[
-                ("recorder's shards", shard_ns),
-                ("generator", |result| number(result, "/media/cpu_ns_per_datagram")),
-            ],
-        ),
-        chart(
-            sweep,
-            "How busy the recorder was at most",
-            "share of a core",
-            &[
-                ("shards", |result| {
-                    metric(result, "tapehead_shard_busy_ratio", highest)
-                        .iter()
-                        .map(|(_, busy)| *busy)
-                        .reduce(f64::max)
-                }),
-                ("signalling", |result| {
-                    metric(result, "tapehead_control_busy_ratio", highest).first().map(|(_, busy)| *busy)
-                }),
-            ],
-        ),
-        chart(
-            sweep,
-            "From INVITE to 200",
-            "ms",
-            &[
-                ("median", |result| number(result, "/answer_ms/p50")),
-                ("99 of 100", |result| number(result, "/answer_ms/p99")),
-                ("999 of 1000", |result| number(result, "/answer_ms/p999")),
-            ],
-        ),
-        chart(
-            sweep,
-            "From BYE to 200",
-            "ms",
-            &[
-                ("median", |result| number(result, "/bye_ms/p50")),
-                ("99 of 100", |result| number(result, "/bye_ms/p99")),
-            ],
-        ),
-        drops(sweep),
-        chart(
-            sweep,
-            "Calls refused",
-            "share",
-            &[("refused", |result| {
-                let refused: f64 =
-                    result["calls"]["refused"].as_object()?.values().filter_map(Value::as_f64).sum();
-                Some(refused / number(result, "/calls/begun")?.max(1.0))
-            })],
-        ),
-        chart(
-            sweep,
-            "How late the generator sent",
-            "ms",
-            &[
-                ("median", |result| number(result, "/media/late_ms/p50")),
-                ("99 of 100", |result| number(result, "/media/late_ms/p99")),
-                ("longest", |result| number(result, "/media/late_ms/max")),
-            ],
-        ),
-        chart(
-            sweep,
-            "Memory of the recorder per call",
-            "KiB",
-            &[("resident", |result| {
-                let grown: f64 = metric(result, "process_resident_memory_bytes", |change| {
-                    Some(highest(change)? - change["before"].as_f64()?)
-                })
-                .first()?
-                .1;
-                Some(grown / 1024.0 / metric(result, "tapehead_calls", highest).first()?.1.max(1.0))
-            })],
-        ),
-    ]
+    let chart = |(title, unit, figures): &Told| chart(sweep, title, unit, figures);
+    RECORDER.iter().map(chart).chain([drops(sweep)]).chain(CALLS.iter().map(chart)).collect()
 }
 
 const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.45 system-ui,sans-serif;max-width:1360px;margin:2em auto;padding:0 1em}\
