@@ -1,6 +1,6 @@
 //! A frame, from its network header on, to the datagram in it: pure, bounded, and as strict as the kernel's own IP and UDP.
 //!
-//! The kernel's filter ([`super::program`]) has looked at address, protocol and port; everything else is checked here, because a tap sees
+//! The kernel's filter (`program`) has looked at address, protocol and port; everything else is checked here, because a tap sees
 //! a packet before the stack would: length against what was on the wire, header checksum (RFC 791), UDP length (RFC 768) and UDP checksum
 //! unless the kernel vouches for it. What a stack would throw away is an error with its reason. Fragments are not put together.
 //!

@@ -6,7 +6,7 @@
 //!            └▶ ingress hook: gone                                  (once per tick)
 //! ```
 //!
-//! [`open`] makes the sources of all shards at once, for they share the programs ([`program`]) and, where there are several, a group of taps in
+//! [`open`] makes the sources of all shards at once, for they share the programs (`program`) and, where there are several, a group of taps in
 //! which each packet goes to its port's shard. Everything hangs on descriptors: when the process ends, however it ends, the
 //! machine's traffic takes its old way.
 //!
