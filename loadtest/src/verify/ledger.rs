@@ -50,9 +50,17 @@ fn counters(of: &Counters, expected: &Expected, aligned: &Aligned, told: &mut Ve
         }
     };
     differ("datagrams", of.received - of.of(Fate::Rtcp).min(of.received), sent.received);
-    // What is secured and sent again, or by a stranger, ends in SRTP's own fates (RFC 3711 section 3.3).
-    differ("duplicates", of.of(Fate::Duplicate) + of.of(Fate::SrtpReplay), sent.duplicate);
-    differ("packets of strangers", of.of(Fate::WrongSource) + of.of(Fate::SrtpAuth), sent.wrong_source);
+    // What is secured and sent again, or by a stranger, ends in SRTP's own fates (RFC 3711 section 3.3). A stranger's whose number has been seen is a
+    // replay before it is anything else.
+    let (again, strange) = (of.of(Fate::Duplicate), of.of(Fate::WrongSource));
+    let secured = of.of(Fate::SrtpReplay) + of.of(Fate::SrtpAuth);
+    if secured > 0 {
+        let sent = sent.duplicate + sent.wrong_source;
+        differ("duplicates, replays and packets of strangers", again + strange + secured, sent);
+    } else {
+        differ("duplicates", again, sent.duplicate);
+        differ("packets of strangers", strange, sent.wrong_source);
+    }
     differ("comfort noise", of.of(Fate::ComfortNoise), sent.comfort_noise);
     differ("lost packets", of.lost, sent.lost);
     let moved = aligned.shifts.iter().any(|shift| shift.explained);

@@ -577,6 +577,7 @@ fn what_the_recorder_says_wrongly_is_told() {
         |taped| taped.manifest.tracks[0].counters.count(Fate::Duplicate),
         "duplicates: the recorder counted",
     );
+    said(|taped| taped.manifest.tracks[0].counters.count(Fate::SrtpAuth), "replays and packets of strangers");
     said(|taped| taped.manifest.tracks[0].counters.lost += 1, "lost packets");
     said(|taped| taped.manifest.tracks[0].counters.kernel_drops = 7, "kernel drops: the recorder counted 7");
     said(|taped| taped.manifest.tracks[0].anchors[0].timestamp += 5, "which was not sent");
