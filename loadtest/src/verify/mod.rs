@@ -41,6 +41,10 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Arguments of `verify`.
 #[derive(clap::Args)]
+#[command(after_help = "\
+Samples right are as sent and in their place. Wrong, extra and unaccounted ones are the recorder's; so is a recording missing or too many, a track
+out of its place, and a manifest that says otherwise. Silence is accounted for if it was lost, late, silent or held on purpose.
+Exit codes: 0 nothing is wrong; 1 something is; 2 the run, the key or the folder can't be read.")]
 pub struct Args {
     /// The recorder's folder of recordings
     #[arg(long, value_name = "DIR")]
