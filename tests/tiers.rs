@@ -72,6 +72,15 @@ fn with_sockets_nothing_is_attached() {
     assert!(hears(&socket));
 }
 
+#[test]
+fn with_packet_a_port_without_a_call_is_left_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let recorder = start(home.path(), "packet");
+    recorder.has_logged("receive tier tier=packet");
+    let socket = UdpSocket::bind(media_port(home.path(), 5)).unwrap();
+    assert!(hears(&socket));
+}
+
 /// The binary without any capability, though its user is root: `setpriv` is part of util-linux.
 fn without_privileges(home: &Path, receive: &str) -> Command {
     let config = home.join("tapehead.toml");
@@ -91,12 +100,16 @@ fn without_privileges(home: &Path, receive: &str) -> Command {
 
 #[test]
 fn a_tier_that_is_asked_for_and_can_not_be_had_is_an_error_that_says_what_to_do() {
-    let home = tempfile::tempdir().unwrap();
-    let ended = without_privileges(home.path(), "steered").output().unwrap();
-    let said = said(&ended);
-    assert_eq!(ended.status.code(), Some(2), "{said}");
-    for part in ["receive tier steered", "AmbientCapabilities=CAP_BPF CAP_NET_ADMIN", "setting `receive`"] {
-        assert!(said.contains(part), "{part}: {said}");
+    for (tier, needs) in
+        [("steered", "=CAP_BPF CAP_NET_ADMIN"), ("packet", "=CAP_NET_RAW CAP_BPF CAP_NET_ADMIN")]
+    {
+        let home = tempfile::tempdir().unwrap();
+        let ended = without_privileges(home.path(), tier).output().unwrap();
+        let said = said(&ended);
+        assert_eq!(ended.status.code(), Some(2), "{said}");
+        for part in [&format!("receive tier {tier}"), needs, "setting `receive`"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
     }
 }
 
@@ -114,7 +127,9 @@ fn without_privileges_it_takes_sockets_and_says_why_not_a_better_tier() {
     child.kill().unwrap();
     child.wait().unwrap();
     let log = text();
-    for part in ["receive tier tier=sockets", "better=steered", "CAP_BPF CAP_NET_ADMIN missing"] {
+    for part in
+        ["receive tier tier=sockets", "better=packet", "better=steered", "CAP_BPF CAP_NET_ADMIN missing"]
+    {
         assert!(log.contains(part), "{part}: {log}");
     }
 }

@@ -96,6 +96,8 @@ pub enum ReceiveChoice {
     Sockets,
     /// A socket per shard, ports led to it by a BPF program, or no start.
     Steered,
+    /// A tap per shard, past UDP and the firewall, or no start.
+    Packet,
 }
 
 /// Least severity logged.
@@ -314,6 +316,7 @@ impl Check<'_> {
             ("auto", ReceiveChoice::Auto),
             ("sockets", ReceiveChoice::Sockets),
             ("steered", ReceiveChoice::Steered),
+            ("packet", ReceiveChoice::Packet),
         ];
         self.one_of("receive", &choices)
     }

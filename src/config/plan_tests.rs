@@ -78,7 +78,7 @@ fn what_is_impossible_is_named() {
         ("shards = 'two'", "t.toml:1: shards takes an integer, not string"),
         ("= 1", "t.toml:1: not TOML"),
         ("horizon_ms = 501", "horizon_ms must be between 0 and 500"),
-        ("receive = 'xdp'", "receive must be one of \"auto\", \"sockets\", \"steered\""),
+        ("receive = 'xdp'", "receive must be one of \"auto\", \"sockets\", \"steered\", \"packet\""),
         ("ring = 'uring'", "ring must be one of \"auto\", \"io_uring\", \"poll\""),
         ("[rtp]\nports = '10001-19999'", "rtp.ports must start with an even port"),
         ("[rtp]\nports = '10000-19998'", "rtp.ports must end with an odd port"),

@@ -103,7 +103,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "receive",
         Default::Text("auto"),
-        "How media is received: \"sockets\" (one per port; no privileges), \"steered\" (one per shard, ports led to it by a BPF program: CAP_BPF,\nCAP_NET_ADMIN, Linux 5.9), or \"auto\": the best that can be had; the log says why it is not a better one.",
+        "How media is received: \"sockets\" (one per port; no privileges), \"steered\" (one per shard, ports led to it by a BPF program: CAP_BPF,\nCAP_NET_ADMIN, Linux 5.9), \"packet\" (read in place, past UDP and the firewall; one address in rtp.bind: CAP_NET_RAW as well, Linux 6.6), or\n\"auto\": the better of the first two that can be had; the log says why it is not a better one.",
     ),
     setting(
         "pin",

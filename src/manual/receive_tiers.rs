@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | `sockets` | a UDP socket per port, received by the ring ([`crate::ring::uring`]) | nothing | all |
 //! | `steered` | one UDP socket per shard; a BPF program leads the shard's whole slice of ports to it ([`crate::ring::steered`]) | CAP_BPF, CAP_NET_ADMIN, Linux 5.9 | all: firewall, connection tracking, reassembly of fragments |
+//! | `packet` | a tap per shard, its packets read in place; a BPF program drops them before UDP sees them ([`crate::ring::packet`]) | CAP_NET_RAW, CAP_BPF, CAP_NET_ADMIN, Linux 6.6, one address | none |
 //!
 //! All wake by time, every 20 ms ([`crate::limits::TICK`]), and pass the same script ([`crate::ring`]). A tier lies over either ring: `io_uring+steered` in
 //! the log is io_uring for files and `steered` for datagrams. On `steered` opening a call's ports is a write to a table and takes no
@@ -19,7 +20,9 @@
 //!   INFO receive tier tier=sockets
 //! ```
 //!
-//! `receive = "steered"` or `"sockets"` takes that one; if it can't be had, `serve` does not start (exit code 2) and says what to do. What is told apart:
+//! `packet` is never taken without being asked for, because firewall rules do not apply to it.
+//!
+//! `receive = "packet"`, `"steered"` or `"sockets"` takes that one; if it can't be had, `serve` does not start (exit code 2) and says what to do. What is told apart:
 //! missing capabilities, a seccomp filter (containers), a user namespace (rootless containers), a security module or lockdown, a kernel without
 //! bpf(2), one that is too old, ports that another recorder has.
 //!
@@ -39,7 +42,7 @@
 //!   LimitNOFILE=1048576
 //! ```
 //!
-//! Add CAP_NET_BIND_SERVICE to both lines if SIP listens below port 1024. Kernels before 5.8 have no CAP_BPF and want CAP_SYS_ADMIN.
+//! For `packet` add CAP_NET_RAW to both lines; add CAP_NET_BIND_SERVICE if SIP listens below port 1024. Kernels before 5.8 have no CAP_BPF and want CAP_SYS_ADMIN.
 //!
 //! Once sockets and programs are open no privilege is needed, so every thread gives them up ([`crate::sys::capability::give_up`]), whatever the tier: CAP_BPF,
 //! CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN and all others leave the effective, permitted, inheritable and ambient sets, and, where
@@ -81,3 +84,44 @@
 //! What the shard adds is the same for both: the less that is, the nearer the lower ratio comes to the upper one. In the kernel's part of `steered`
 //! no single thing stands out (perf, of the thread's time): the copy of the payload, which another core wrote, 5 %; freeing it 3; three control
 //! messages and the address 5; locks 3; looking the socket up costs the sender's side, not the shard.
+//!
+//! # Rules of `packet`
+//!
+//! ```text
+//!   interface ─┬─▶ tap ─▶ ring of blocks (memory shared with the kernel) ─▶ read in place, once per tick
+//!              └─▶ tcx ingress ─ what the tap took ─▶ dropped, counted
+//!                              └ everything else ───▶ IP stack, as ever
+//! ```
+//!
+//! One tap (AF_PACKET, TPACKET_V3) per shard and interface. The kernel copies each packet for an open port into a block of 256 KiB, and hands a
+//! block over when it is full or 10 ms old ([`crate::limits::PACKET_BLOCK_AGE_MAX`]); the shard reads it where it lies and gives it back. A
+//! program at the interface's ingress drops the same packets, so that UDP does not look for a socket and answer that there is none. Both ask
+//! one array which ports are open, and both are written from one description (`ring::packet::program`): what is dropped is what was taken.
+//! Opening a port is a write to that array. With several shards the taps of an interface form a group in which each packet goes to its
+//! port's shard.
+//!
+//! Needed: CAP_NET_RAW for the taps, CAP_BPF and CAP_NET_ADMIN for the programs, Linux 6.6 for tcx. All of it hangs on descriptors: when the
+//! recorder ends, by SIGKILL too, the machine's traffic takes its old way within the time that the kernel takes to clean up.
+//!
+//! What is different from a socket:
+//!
+//! - **Firewall rules do not apply** to media: a tap comes before netfilter. The recorder checks the source of each packet as always.
+//! - **Fragments are not put together.** A packet to an open port that came in fragments is counted once, as
+//!   `tapehead_packets_unreadable_total{reason="fragment"}`, and left to the stack, which finds no socket for it. Media of 10 to 60 ms a packet
+//!   are never fragmented on a path with an MTU above 600 bytes; if yours is below, use another tier. An IPv6 packet that is all of its
+//!   fragments (RFC 6946) is whole.
+//! - **We check what the stack would check**: lengths, the IPv4 header checksum, the UDP checksum unless the network card has done so or the
+//!   packet never left the machine. What fails is counted under `checksum` or `malformed`. Extension headers of IPv6 are walked to the fourth
+//!   ([`crate::limits::IPV6_EXTENSIONS_MAX`]); unknown options in them are not looked at.
+//! - **The address decides the interface.** `rtp.bind` has to name one address. Packets for it are taken where it lives (and on the loopback, for
+//!   senders on the same machine); a service address that lives on the loopback only does not say where that is, and is refused. Only interfaces with Ethernet
+//!   headers can be tapped. On a VLAN that is its sub-interface (`eth0.100`); tag 0, which is only a priority, is taken on the interface
+//!   itself, other tags are not. Offloads that join several datagrams into one frame (UDP GSO between namespaces of one machine) give frames
+//!   that are too long, which are counted as truncated.
+//! - **A full ring** drops packets, and the programs drop them from the stack as well: they are counted as kernel drops, ours, in the shard's
+//!   ledger, for nobody can say whose they were. The ring holds half a second of 50 packets per second on every port pair
+//!   ([`crate::limits::PACKET_STALL`]), at least 32 MiB.
+//! - A port of the range that another process holds when the recorder starts is never opened while that lasts. One that somebody binds
+//!   later gets nothing while a call of ours is on it: reserve the range (`net.ipv4.ip_local_reserved_ports`). Recorders on one machine
+//!   need ranges that do not overlap: each holds the first port of each shard, so that the second one with the same range is refused.
+//! - Other tcx programs and `tc` filters at the ingress see everything but what was taken: ours stands first and passes the rest on.

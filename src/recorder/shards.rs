@@ -100,6 +100,7 @@ fn open_tier(plan: &Plan) -> Result<Vec<ShardSource>, StartError> {
     let taken = |source: &ShardSource| match source {
         ShardSource::Sockets => 0,
         ShardSource::Steered(_, opened) => opened.taken.len(),
+        ShardSource::Packet(_, opened) => opened.taken.len(),
     };
     match sources.iter().map(taken).sum::<usize>() {
         0 => {}

@@ -1,6 +1,7 @@
 //! Which of the two real rings a shard runs on, and under which receive tier: by configuration, and by what the kernel allows.
 
 use super::choice::ShardSource;
+use super::packet::{self, PacketSource};
 use super::poll::PollRing;
 use super::steered::{Opened, Steered};
 use super::tier::{Tier, inner_plan};
@@ -82,6 +83,8 @@ pub enum AnyTier {
     Sockets(AnyRing),
     /// One socket for the whole slice.
     Steered(Box<Tier<AnyRing, Steered>>),
+    /// One tap for the whole slice.
+    Packet(Box<Tier<AnyRing, PacketSource>>),
 }
 
 impl AnyTier {
@@ -102,6 +105,11 @@ impl AnyTier {
                 let inner = AnyRing::start(choice, inner_plan(plan), blocks)?;
                 Ok(AnyTier::Steered(Box::new(Tier::new(inner, source, slice, plan.sockets_max, &taken))))
             }
+            ShardSource::Packet(slice, opened) => {
+                let packet::Opened { source, taken } = *opened;
+                let inner = AnyRing::start(choice, inner_plan(plan), blocks)?;
+                Ok(AnyTier::Packet(Box::new(Tier::new(inner, source, slice, plan.sockets_max, &taken))))
+            }
         }
     }
 }
@@ -111,6 +119,7 @@ impl Ring for AnyTier {
         match self {
             AnyTier::Sockets(ring) => ring.submit(op, blocks),
             AnyTier::Steered(tier) => tier.submit(op, blocks),
+            AnyTier::Packet(tier) => tier.submit(op, blocks),
         }
     }
 
@@ -118,6 +127,7 @@ impl Ring for AnyTier {
         match self {
             AnyTier::Sockets(ring) => ring.drain(deadline, sink),
             AnyTier::Steered(tier) => tier.drain(deadline, sink),
+            AnyTier::Packet(tier) => tier.drain(deadline, sink),
         }
     }
 
@@ -125,6 +135,7 @@ impl Ring for AnyTier {
         match self {
             AnyTier::Sockets(ring) => ring.waker(),
             AnyTier::Steered(tier) => tier.waker(),
+            AnyTier::Packet(tier) => tier.waker(),
         }
     }
 
@@ -132,6 +143,7 @@ impl Ring for AnyTier {
         match self {
             AnyTier::Sockets(ring) => ring.name(),
             AnyTier::Steered(tier) => tier.name(),
+            AnyTier::Packet(tier) => tier.name(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use super::packet::{self, PacketError, PacketPlan};
 use super::steered;
 use super::tier::PortSlice;
 use crate::config::ReceiveChoice;
@@ -18,6 +19,8 @@ pub enum TierKind {
     Sockets,
     /// A socket per shard, to which a program leads its ports.
     Steered,
+    /// A tap per shard, read in place, past UDP and the firewall.
+    Packet,
 }
 
 impl fmt::Display for TierKind {
@@ -25,11 +28,12 @@ impl fmt::Display for TierKind {
         f.write_str(match self {
             TierKind::Sockets => "sockets",
             TierKind::Steered => "steered",
+            TierKind::Packet => "packet",
         })
     }
 }
 
-/// Best first.
+/// What is tried without being asked for, best first.
 const ORDER: [TierKind; 2] = [TierKind::Steered, TierKind::Sockets];
 
 /// Why a tier can't be had.
@@ -75,6 +79,10 @@ pub enum TierError {
     },
     /// Calls may come over IPv4 and over IPv6, and it receives one of the two.
     TwoFamilies,
+    /// What is particular to the tier `packet`.
+    Packet(PacketError),
+    /// It differs from sockets in more than cost, so it has to be asked for.
+    OnRequest,
     /// Something else.
     System {
         /// The call that failed.
@@ -129,6 +137,10 @@ impl fmt::Display for TierError {
                 "a datagram to our own {at} did not arrive: another recorder has the same rtp.ports, or a firewall drops it on the loopback \
                  interface"
             ),
+            TierError::Packet(why) => why.fmt(f),
+            TierError::OnRequest => f.write_str(
+                "firewall rules do not apply to it and fragments are not put together, so it has to be asked for: receive = \"packet\"",
+            ),
             TierError::System { call, errno } => {
                 write!(f, "{call} failed: {}", io::Error::from_raw_os_error(*errno))
             }
@@ -157,12 +169,35 @@ impl TierError {
     }
 }
 
+impl From<PacketError> for TierError {
+    fn from(error: PacketError) -> TierError {
+        match error {
+            PacketError::Tap(refused) if refused.errno == libc::EPERM => who_forbids(refused.call, &TAPPING),
+            PacketError::Bpf(error) | PacketError::Ingress(error) if error.errno == libc::EPERM => {
+                who_forbids(error.call, &TAPPING)
+            }
+            PacketError::PortTaken { at } => TierError::PortTaken { at },
+            PacketError::Bpf(error) => TierError::bpf("BPF array in user memory", "5.5")(error),
+            other => TierError::Packet(other),
+        }
+    }
+}
+
+/// What programs need,
+const STEERING: [(Capability, &str); 2] =
+    [(Capability::Bpf, "CAP_BPF"), (Capability::NetAdmin, "CAP_NET_ADMIN")];
+/// ... and with taps.
+const TAPPING: [(Capability, &str); 3] = [(Capability::NetRaw, "CAP_NET_RAW"), STEERING[0], STEERING[1]];
+
 /// Who says no?
 fn not_permitted(call: &'static str) -> TierError {
+    who_forbids(call, &STEERING)
+}
+
+fn who_forbids(call: &'static str, needed: &[(Capability, &'static str)]) -> TierError {
     let admin = Capability::SysAdmin.is_had();
-    let needed = [(Capability::Bpf, "CAP_BPF"), (Capability::NetAdmin, "CAP_NET_ADMIN")];
     let lacks = |capability: Capability| !(capability.is_had() || capability == Capability::Bpf && admin);
-    let missing: Vec<_> = needed.into_iter().filter(|(one, _)| lacks(*one)).map(|(_, name)| name).collect();
+    let missing: Vec<_> = needed.iter().filter(|(one, _)| lacks(*one)).map(|(_, name)| *name).collect();
     if !missing.is_empty() {
         return TierError::Capabilities { missing };
     }
@@ -193,12 +228,14 @@ pub struct Probed {
 /// Tries each tier on loopback, best first, with all that it needs; it is gone when this returns. To be called before privileges are
 /// given up.
 pub fn probe() -> Vec<Probed> {
-    ORDER.into_iter().map(|tier| Probed { tier, outcome: try_out(tier) }).collect()
+    let all = [TierKind::Packet, TierKind::Steered, TierKind::Sockets];
+    all.into_iter().map(|tier| Probed { tier, outcome: try_out(tier) }).collect()
 }
 
 fn try_out(tier: TierKind) -> Result<(), TierError> {
     match tier {
         TierKind::Sockets => Ok(()),
+        TierKind::Packet => Ok(packet::probe(Ipv4Addr::LOCALHOST.into(), &[])?),
         TierKind::Steered => {
             let free =
                 std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
@@ -225,6 +262,8 @@ pub enum ShardSource {
     Sockets,
     /// A socket for the whole slice.
     Steered(PortSlice, Box<steered::Opened>),
+    /// A tap for the whole slice.
+    Packet(PortSlice, Box<packet::Opened>),
 }
 
 /// Opens the tier of `choice` for shards with these slices, which follow each other and are of one length. Needs the privileges of the tier, and
@@ -238,8 +277,9 @@ pub fn open(choice: ReceiveChoice, slices: &[PortSlice]) -> Result<Chosen, (Tier
     match choice {
         ReceiveChoice::Sockets => only(TierKind::Sockets).map(chosen(TierKind::Sockets, Vec::new())),
         ReceiveChoice::Steered => only(TierKind::Steered).map(chosen(TierKind::Steered, Vec::new())),
+        ReceiveChoice::Packet => only(TierKind::Packet).map(chosen(TierKind::Packet, Vec::new())),
         ReceiveChoice::Auto => {
-            let mut passed_over = Vec::new();
+            let mut passed_over = vec![(TierKind::Packet, TierError::OnRequest)];
             for tier in ORDER {
                 match open_one(tier, slices) {
                     Ok(sources) => return Ok(Chosen { tier, passed_over, sources }),
@@ -259,6 +299,13 @@ fn open_one(tier: TierKind, slices: &[PortSlice]) -> Result<Vec<ShardSource>, Ti
             let opened = steered::open(slices)?;
             let sources = slices.iter().zip(opened);
             Ok(sources.map(|(slice, opened)| ShardSource::Steered(*slice, Box::new(opened))).collect())
+        }
+        TierKind::Packet => {
+            // A port pair is a stream of 50 packets per second.
+            let streams = slices.iter().map(|slice| u64::from(slice.count) / 2).max().unwrap_or(0);
+            let plan = PacketPlan { slices, interfaces: &[], blocks: packet::blocks_for(streams * 50) };
+            let sources = slices.iter().zip(packet::open(&plan)?);
+            Ok(sources.map(|(slice, opened)| ShardSource::Packet(*slice, Box::new(opened))).collect())
         }
     }
 }
@@ -284,6 +331,8 @@ mod tests {
             (TierError::PortTaken { at }, "rtp.ports"),
             (TierError::NotHeard { at }, "rtp.ports"),
             (TierError::TwoFamilies, "set rtp.bind"),
+            (TierError::Packet(PacketError::Unspecified), "rtp.bind"),
+            (TierError::OnRequest, "receive = \"packet\""),
         ];
         for (error, way_out) in cases {
             assert!(error.to_string().contains(way_out), "{error}");
@@ -312,12 +361,17 @@ mod tests {
             crate::sys::capability::give_up().unwrap();
             let missing = TierError::Capabilities { missing: vec!["CAP_BPF", "CAP_NET_ADMIN"] };
             let steered = Probed { tier: TierKind::Steered, outcome: Err(missing.clone()) };
-            assert_eq!(probe(), [steered, Probed { tier: TierKind::Sockets, outcome: Ok(()) }]);
+            let all = TierError::Capabilities { missing: vec!["CAP_NET_RAW", "CAP_BPF", "CAP_NET_ADMIN"] };
+            let packet = Probed { tier: TierKind::Packet, outcome: Err(all) };
+            assert_eq!(probe(), [packet, steered, Probed { tier: TierKind::Sockets, outcome: Ok(()) }]);
             let slice = PortSlice { address: Ipv4Addr::LOCALHOST.into(), first: 21_500, count: 2 };
             let chosen = open(ReceiveChoice::Auto, &[slice]).map_err(|(_, why)| why).unwrap();
             assert_eq!(
                 (chosen.tier, chosen.passed_over),
-                (TierKind::Sockets, vec![(TierKind::Steered, missing.clone())])
+                (
+                    TierKind::Sockets,
+                    vec![(TierKind::Packet, TierError::OnRequest), (TierKind::Steered, missing.clone())]
+                )
             );
             assert_eq!(open(ReceiveChoice::Steered, &[slice]).err(), Some((TierKind::Steered, missing)));
         })

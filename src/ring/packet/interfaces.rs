@@ -109,7 +109,7 @@ mod tests {
             ("0.0.0.0", &[][..], "set rtp.bind"),
             ("::", &[], "set rtp.bind"),
             ("203.0.113.1", &[], "no interface has the address 203.0.113.1"),
-            ("198.51.100.9", &[], "name those interfaces"),
+            ("198.51.100.9", &[], "give it to that interface"),
             ("192.0.2.1", &["eth7"], "no interface eth7"),
             ("192.0.2.2", &[], "ip link set eth1 up"),
             ("192.0.2.3", &[], "tun0 have no Ethernet header"),

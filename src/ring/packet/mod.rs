@@ -127,11 +127,11 @@ impl fmt::Display for PacketError {
                 "it taps the packets of one address: set rtp.bind to the address that media come to, not to the unspecified one",
             ),
             PacketError::NoOwner { address } => {
-                write!(f, "no interface has the address {address}: give it to one, or name the interfaces that packets for it come in through")
+                write!(f, "no interface has the address {address}: give it to the one that packets for it come in through")
             }
             PacketError::ServiceAddress { address } => write!(
                 f,
-                "{address} is an address of the loopback interface, so it does not say where packets for it come in: name those interfaces"
+                "{address} is an address of the loopback interface, so it does not say where packets for it come in: give it to that interface, or use another tier"
             ),
             PacketError::PortTaken { at } => {
                 write!(f, "UDP {at} is taken: another recorder or program uses ports of rtp.ports; give this one others")

@@ -50,9 +50,13 @@ fn sources(slices: &[PortSlice]) -> Vec<PacketSource> {
     opened.into_iter().map(|opened| opened.source).collect()
 }
 
-fn housed<R: Ring>(plan: RingPlan, inner: impl FnOnce(RingPlan) -> R) -> Housed<Tier<R, PacketSource>> {
+fn housed<R: Ring>(
+    plan: RingPlan,
+    host: &str,
+    inner: impl FnOnce(RingPlan) -> R,
+) -> Housed<Tier<R, PacketSource>> {
     let network = Network::new();
-    let slice = slice("127.0.0.1", 20_000, 64);
+    let slice = slice(host, 20_000, 64);
     let source = sources(&[slice]).pop().unwrap();
     let ring = Tier::new(inner(inner_plan(plan)), source, slice, plan.sockets_max, &[]);
     Housed { ring, _network: network }
@@ -61,18 +65,35 @@ fn housed<R: Ring>(plan: RingPlan, inner: impl FnOnce(RingPlan) -> R) -> Housed<
 mod over_uring {
     use super::*;
     struct Packet(Loopback);
-    loopback_world!(Packet, Housed<Tier<UringRing, PacketSource>>, |plan, blocks| housed(plan, |plan| {
-        UringRing::new(plan, blocks).unwrap()
-    }));
+    loopback_world!(Packet, Housed<Tier<UringRing, PacketSource>>, |plan, blocks| housed(
+        plan,
+        "127.0.0.1",
+        |plan| { UringRing::new(plan, blocks).unwrap() }
+    ));
+    conformance_tests!(Packet);
+}
+
+mod over_uring_on_ipv6 {
+    use super::*;
+    struct Packet(Loopback);
+    loopback_world!(
+        Packet,
+        Housed<Tier<UringRing, PacketSource>>,
+        |plan, blocks| housed(plan, "::1", |plan| UringRing::new(plan, blocks).unwrap()),
+        "::1",
+        3000
+    );
     conformance_tests!(Packet);
 }
 
 mod over_poll {
     use super::*;
     struct Packet(Loopback);
-    loopback_world!(Packet, Housed<Tier<PollRing, PacketSource>>, |plan, _blocks| housed(plan, |plan| {
-        PollRing::new(plan).unwrap()
-    }));
+    loopback_world!(Packet, Housed<Tier<PollRing, PacketSource>>, |plan, _blocks| housed(
+        plan,
+        "127.0.0.1",
+        |plan| { PollRing::new(plan).unwrap() }
+    ));
     conformance_tests!(Packet);
 }
 
