@@ -98,12 +98,11 @@ impl fmt::Display for TierError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TierError::Capabilities { missing } => {
-                let names = missing.join(" ");
+                let (names, list) = (missing.join(" "), missing.join(",").to_lowercase());
+                let them = if missing.len() == 1 { "it" } else { "them" };
                 write!(
                     f,
-                    "{names} missing: start as root or grant {} (systemd: AmbientCapabilities={names}; file: setcap {}+ep)",
-                    if missing.len() == 1 { "it" } else { "them" },
-                    missing.join(",").to_lowercase()
+                    "{names} missing: start as root or grant {them} (systemd: AmbientCapabilities={names}; file: setcap {list}+ep)"
                 )
             }
             TierError::UserNamespace => f.write_str(
