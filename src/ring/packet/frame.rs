@@ -107,7 +107,9 @@ fn ipv6<'a>(frame: &Frame<'a>) -> Result<Datagram<'a>, Fault> {
     let start = extensions(within(frame.bytes, 0, total), fixed[6])?;
     let source: [u8; 16] = std::array::from_fn(|at| fixed[8 + at]);
     let bytes = within(frame.bytes, start, total);
-    let transport = Transport { bytes, len: total - start, addresses: sum(&fixed[8..40]) };
+    // The last extension header may claim to go on behind the end.
+    let len = total.checked_sub(start).ok_or(Fault::Malformed)?;
+    let transport = Transport { bytes, len, addresses: sum(&fixed[8..40]) };
     udp(&transport, source.into(), frame)
 }
 

@@ -176,6 +176,20 @@ fn extension_headers_are_walked_to_a_bound() {
 }
 
 #[test]
+fn an_extension_header_that_goes_on_behind_the_end_is_malformed() {
+    // 16 bytes behind the fixed header, of which the destination options claim 24; UDP would follow.
+    let mut packet = vec![0u8; 56];
+    packet[0] = 0x60;
+    packet[4..7].copy_from_slice(&[0, 16, 60]);
+    packet[40..42].copy_from_slice(&[17, 2]);
+    for bytes in [packet.clone(), [packet, vec![0; 40]].concat()] {
+        let wire_bytes = bytes.len();
+        let frame = Frame { bytes: &bytes, wire_bytes, is_vouched: true, interface: 3 };
+        assert_eq!(parse(&frame), Err(Fault::Malformed));
+    }
+}
+
+#[test]
 fn a_link_local_source_has_the_scope_of_its_interface() {
     let near: Ipv6Addr = "fe80::1".parse().unwrap();
     let bytes = v6(near, &[], 9, 2, b"x");
