@@ -8,18 +8,22 @@
 //! `cargo bench --bench place`; with `-- --smoke` a short run whose result is checked. The ring is one of the bench's own: the simulator's keeps
 //! books that cost more than the shard. Leaves out the kernel: that is `receive`.
 
+#[path = "common/call.rs"]
+mod call;
+
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tapehead::base::{Mono, RecordingId, Wall};
-use tapehead::link::{CallId, Command, ControlEnd, Event, OpenCall, Payload, SegmentPlan, TrackPlan, link};
-use tapehead::media::{Fate, SampleFormat, Track, Verdict};
+use call::open;
+use tapehead::base::Mono;
+use tapehead::link::{Event, Payload, link};
+use tapehead::media::{Fate, Track, Verdict};
 use tapehead::ring::{Completion, Op, Ring};
 use tapehead::rtp::{self, Packet};
-use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed};
 use tapehead::shard::{Shard, ShardPlan};
 use tapehead::sys::clock::thread_cpu;
 use tapehead::sys::memory::BlockPool;
@@ -182,36 +186,11 @@ fn ring(seconds: u64) -> (f64, u64) {
     (ns, received)
 }
 
-fn open(call: u16, control: &mut ControlEnd) {
-    let recording: RecordingId =
-        format!("0123456789ab7000800000000000{call:04x}").parse().expect("32 digits");
-    let audio = AudioParams { format: SampleFormat::Mulaw, rate: 8000, channels: 2, start: 0 };
-    let segment = SegmentPlan {
-        call: CallId(u64::from(call)),
-        segment: 1,
-        path: format!("/{call}.tape.part").into(),
-        block0: Box::new(Block0::segment(recording, 1, "bench", Wall(0), audio, Vec::new())),
-        key: DataKey::new([call as u8; 32]),
-        seed: StreamSeed { salt: [1; 32], nonce_prefix: [2; 7] },
-    };
-    let track = TrackPlan { payloads: vec![(0, Payload::Pcmu)], ..TrackPlan::default() };
-    let open = OpenCall {
-        call: CallId(u64::from(call)),
-        recording,
-        bind: Ipv4Addr::LOCALHOST.into(),
-        tracks: vec![track; 2],
-        format: SampleFormat::Mulaw,
-        ssrc: 1,
-        segment,
-    };
-    control.commands.push(Command::Open(Box::new(open))).expect("room");
-}
-
 fn shard(seconds: u64) -> (f64, u64) {
     let (mut control, end) = link(Arc::new(|| {}));
     let blocks = BlockPool::new(plan().blocks()).expect("memory");
     let mut shard = Shard::new(plan(), Feed::new(seconds), blocks, end);
-    (0..CALLS).for_each(|call| open(call, &mut control));
+    (0..CALLS).for_each(|call| open(call, Path::new("/"), &mut control));
     let mut opened = 0;
     while opened < CALLS {
         shard.turn();

@@ -1,5 +1,6 @@
 //! What the benches on real sockets share: a paced load of RTP streams on loopback, and the CPU time of the thread that receives it.
 
+pub mod call;
 pub mod recorder;
 
 use std::ffi::CStr;

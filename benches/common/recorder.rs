@@ -4,19 +4,18 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tapehead::base::{RecordingId, Wall};
 use tapehead::config::{ReceiveChoice, RingChoice};
-use tapehead::link::{CallId, Command, ControlEnd, Event, OpenCall, Payload, SegmentPlan, TrackPlan, link};
-use tapehead::media::{Fate, SampleFormat};
+use tapehead::link::{ControlEnd, Event, link};
+use tapehead::media::Fate;
 use tapehead::ring::RingPlan;
 use tapehead::ring::any::AnyTier;
 use tapehead::ring::choice::{self, ShardSource};
 use tapehead::ring::tier::PortSlice;
-use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed};
 use tapehead::shard::{Shard, ShardPlan};
 use tapehead::sys::memory::BlockPool;
 
 use crate::common::Receiver;
+use crate::common::call::open;
 
 /// Receive buffers of every variant.
 pub const BUFFERS: u32 = 32_768;
@@ -114,29 +113,4 @@ impl Receiver for Recorder {
         );
         received + stats.packets.kernel_drops
     }
-}
-
-fn open(call: u16, folder: &std::path::Path, control: &mut ControlEnd) {
-    let recording: RecordingId =
-        format!("0123456789ab7000800000000000{call:04x}").parse().expect("32 digits");
-    let audio = AudioParams { format: SampleFormat::Mulaw, rate: 8000, channels: 2, start: 0 };
-    let segment = SegmentPlan {
-        call: CallId(u64::from(call)),
-        segment: 1,
-        path: folder.join(format!("{call}.tape.part")),
-        block0: Box::new(Block0::segment(recording, 1, "bench", Wall(0), audio, Vec::new())),
-        key: DataKey::new([call as u8; 32]),
-        seed: StreamSeed { salt: [1; 32], nonce_prefix: [2; 7] },
-    };
-    let track = TrackPlan { payloads: vec![(0, Payload::Pcmu)], ..TrackPlan::default() };
-    let open = OpenCall {
-        call: CallId(u64::from(call)),
-        recording,
-        bind: Ipv4Addr::LOCALHOST.into(),
-        tracks: vec![track; 2],
-        format: SampleFormat::Mulaw,
-        ssrc: 1,
-        segment,
-    };
-    control.commands.push(Command::Open(Box::new(open))).expect("room");
 }

@@ -198,7 +198,7 @@ impl<'a> Client<'a> {
             }
         }
         show(self.standing(clock::mono()));
-        self.tally.resent = self.sent.saturating_sub(self.made + self.endpoint.counters().refreshes);
+        self.tally.calls.resent = self.sent.saturating_sub(self.made + self.endpoint.counters().refreshes);
         self.means.recorder.finish()?;
         Ok((self.tally, stop))
     }
@@ -249,7 +249,7 @@ impl<'a> Client<'a> {
         let invitation = offer.invitation(self.means.peer.remote, &call_id);
         let dialog = self.endpoint.invite(now, self.means.peer, invitation);
         self.made += 1;
-        self.tally.begun += 1;
+        self.tally.calls.begun += 1;
         self.dialogs.insert(dialog, number);
         let call = Call {
             dialog,
@@ -338,7 +338,7 @@ impl<'a> Client<'a> {
         let Some(&number) = self.dialogs.get(&dialog) else { return };
         let Some(call) = self.calls.get_mut(&number) else { return };
         if call.stage != Stage::Inviting {
-            self.tally.reinvites += 1;
+            self.tally.calls.reinvites += 1;
             return;
         }
         let answer = now.since(call.invited.0);
@@ -347,7 +347,7 @@ impl<'a> Client<'a> {
         let suite = self.plan.suite().unwrap_or_default();
         match destinations(message.body(), call.tracks.len(), suite) {
             Ok(there) => {
-                self.tally.answered += 1;
+                self.tally.calls.answered += 1;
                 self.talk(now, number, &there);
             }
             Err(why) => {
@@ -413,16 +413,16 @@ impl<'a> Client<'a> {
         let Some(&number) = self.dialogs.get(&dialog) else { return Ok(()) };
         let Some(call) = self.calls.get(&number) else { return Ok(()) };
         if call.stage != Stage::Inviting {
-            self.tally.reinvites_failed += 1;
+            self.tally.calls.reinvites_failed += 1;
             self.tally.complain(format!("a re-INVITE of call {number} was refused with {code}"));
             return Ok(());
         }
         if let Some(seconds) = message.and_then(retry_after) {
             // RFC 3261 section 21.5.4: nothing is sent there before.
-            self.tally.retry_after += 1;
+            self.tally.calls.retry_after += 1;
             let until = now + Duration::from_secs(seconds);
             self.ramp.hold_off(until);
-            self.tally.held_off += until.since(self.held_until.max(now));
+            self.tally.calls.held_off_s += until.since(self.held_until.max(now)).as_secs_f64();
             self.held_until = self.held_until.max(until);
         }
         self.dialogs.remove(&dialog);
@@ -514,7 +514,7 @@ impl<'a> Client<'a> {
                 // Another transaction is in the way.
                 self.dues.push(Reverse(Due { at: now + RETRY, tries: due.tries + 1, ..due }));
             } else {
-                self.tally.reinvites_failed += 1;
+                self.tally.calls.reinvites_failed += 1;
                 self.tally.complain(format!("no re-INVITE of call {} was possible", due.call));
             }
         }

@@ -23,7 +23,7 @@ use crate::figures::{Change, Source, Watch};
 use crate::plan::{Plan, TlsFiles};
 use crate::record::{PLAN, RESULT, Recorder};
 use crate::send::{self, Desk, Done, Outcome, Progress, Sockets};
-use crate::tally::{Percentiles, Tally};
+use crate::tally::{Calls, Percentiles, Tally};
 
 /// What a run is carried out with besides its plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,37 +48,6 @@ impl std::fmt::Display for Failure {
         let (Failure::Usage(why) | Failure::System(why)) = self;
         f.write_str(why)
     }
-}
-
-/// How calls came and went.
-#[derive(Clone, PartialEq, Default, Debug, Serialize)]
-pub struct Calls {
-    /// INVITEs for new calls.
-    pub begun: u64,
-    /// Of those answered 200.
-    pub answered: u64,
-    /// Ended by our BYE.
-    pub hung_up: u64,
-    /// Ended by vanishing, as planned.
-    pub vanished: u64,
-    /// Ended by the recorder.
-    pub by_recorder: u64,
-    /// BYE was not answered 200.
-    pub bye_failed: u64,
-    /// The answer could not be used.
-    pub bad_answers: u64,
-    /// Refused, by code.
-    pub refused: BTreeMap<u16, u64>,
-    /// Refusals with Retry-After.
-    pub retry_after: u64,
-    /// For how long no call was begun because of that, in seconds.
-    pub held_off_s: f64,
-    /// Changes (hold and resume) that the recorder took.
-    pub reinvites: u64,
-    /// Changes that it did not take.
-    pub reinvites_failed: u64,
-    /// INVITEs and BYEs sent again because no answer had come.
-    pub resent: u64,
 }
 
 /// How sending went.
@@ -366,8 +335,8 @@ fn shown(standing: &Standing<'_>, progress: &[Arc<Progress>]) -> Shown {
         at_s: standing.elapsed.as_secs_f64(),
         calls: standing.calls,
         closing: standing.closing,
-        begun: standing.tally.begun,
-        answered: standing.tally.answered,
+        begun: standing.tally.calls.begun,
+        answered: standing.tally.calls.answered,
         refused: standing.tally.refused_all(),
         datagrams: progress.iter().map(|one| one.datagrams.load(Ordering::Relaxed)).sum(),
         cpu_ns: progress.iter().map(|one| one.cpu_ns.load(Ordering::Relaxed)).sum(),
@@ -405,21 +374,7 @@ fn calls(tally: Tally) -> RunResult {
     RunResult {
         answer_ms: tally.answer.percentiles(),
         bye_ms: tally.bye.percentiles(),
-        calls: Calls {
-            begun: tally.begun,
-            answered: tally.answered,
-            hung_up: tally.hung_up,
-            vanished: tally.vanished,
-            by_recorder: tally.by_recorder,
-            bye_failed: tally.bye_failed,
-            bad_answers: tally.bad_answers,
-            refused: tally.refused,
-            retry_after: tally.retry_after,
-            held_off_s: tally.held_off.as_secs_f64(),
-            reinvites: tally.reinvites,
-            reinvites_failed: tally.reinvites_failed,
-            resent: tally.resent,
-        },
+        calls: tally.calls,
         complaints: tally.complaints,
         ..RunResult::default()
     }

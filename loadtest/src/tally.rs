@@ -68,35 +68,42 @@ impl Percentiles {
     }
 }
 
-/// What became of calls, and how signalling went.
-#[derive(Clone, Default, Debug)]
-pub struct Tally {
+/// How calls came and went.
+#[derive(Clone, PartialEq, Default, Debug, Serialize)]
+pub struct Calls {
     /// INVITEs for new calls.
     pub begun: u64,
-    /// Of those answered 200 with a session description that can be used.
+    /// Of those answered 200.
     pub answered: u64,
-    /// How calls ended that were answered.
+    /// Ended by our BYE.
     pub hung_up: u64,
-    /// Clients that vanished as planned.
+    /// Ended by vanishing, as planned.
     pub vanished: u64,
-    /// The recorder hung up.
+    /// Ended by the recorder.
     pub by_recorder: u64,
-    /// BYE was answered with something else than 200, or not at all.
+    /// BYE was not answered 200.
     pub bye_failed: u64,
-    /// Answers that could not be used.
+    /// The answer could not be used.
     pub bad_answers: u64,
-    /// INVITEs refused, by code; 408 if nothing came.
+    /// Refused, by code.
     pub refused: BTreeMap<u16, u64>,
-    /// Refusals that said when to try again.
+    /// Refusals with Retry-After.
     pub retry_after: u64,
-    /// How long no call was begun for that reason.
-    pub held_off: Duration,
-    /// re-INVITEs answered 200.
+    /// For how long no call was begun because of that, in seconds.
+    pub held_off_s: f64,
+    /// Changes (hold and resume) that the recorder took.
     pub reinvites: u64,
-    /// re-INVITEs refused, or not possible.
+    /// Changes that it did not take.
     pub reinvites_failed: u64,
     /// INVITEs and BYEs sent again because no answer had come.
     pub resent: u64,
+}
+
+/// What became of calls, and how signalling went.
+#[derive(Clone, Default, Debug)]
+pub struct Tally {
+    /// How they came and went.
+    pub calls: Calls,
     /// From INVITE to 200.
     pub answer: Times,
     /// From BYE to 200.
@@ -112,12 +119,12 @@ impl Tally {
     /// A call is over.
     pub fn ended(&mut self, end: End) {
         match end {
-            End::HungUp => self.hung_up += 1,
-            End::Vanished => self.vanished += 1,
-            End::ByRecorder => self.by_recorder += 1,
-            End::ByeFailed(_) => self.bye_failed += 1,
-            End::BadAnswer => self.bad_answers += 1,
-            End::Refused(code) => *self.refused.entry(code).or_default() += 1,
+            End::HungUp => self.calls.hung_up += 1,
+            End::Vanished => self.calls.vanished += 1,
+            End::ByRecorder => self.calls.by_recorder += 1,
+            End::ByeFailed(_) => self.calls.bye_failed += 1,
+            End::BadAnswer => self.calls.bad_answers += 1,
+            End::Refused(code) => *self.calls.refused.entry(code).or_default() += 1,
         }
     }
 
@@ -130,12 +137,15 @@ impl Tally {
 
     /// Calls that the recorder did not take.
     pub fn refused_all(&self) -> u64 {
-        self.refused.values().sum()
+        self.calls.refused.values().sum()
     }
 
     /// Whether every call came and went as planned.
     pub fn is_clean(&self) -> bool {
-        let lost = self.by_recorder + self.bye_failed + self.bad_answers + self.reinvites_failed;
+        let lost = self.calls.by_recorder
+            + self.calls.bye_failed
+            + self.calls.bad_answers
+            + self.calls.reinvites_failed;
         lost + self.refused_all() == 0
     }
 }

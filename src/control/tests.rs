@@ -141,15 +141,8 @@ impl World {
 
     fn invite_with(&mut self, dialog: u64, message: Message) -> u64 {
         let request = self.request();
-        let from = Peer {
-            transport: Transport::Udp,
-            link: 0,
-            listener: 0,
-            local: "192.0.2.5:5060".parse().unwrap(),
-            remote: "10.0.0.1:5060".parse().unwrap(),
-        };
         let dialog = DialogId(dialog);
-        self.sip(SipEvent::Invite { dialog, request, message: Box::new(message), from });
+        self.sip(SipEvent::Invite { dialog, request, message: Box::new(message), from: client() });
         request.0
     }
 
@@ -211,6 +204,17 @@ impl World {
             Job::Checkpoint(paper) | Job::Finalise(paper) => &paper.manifest,
             Job::Discard { .. } => panic!("no manifest in a discard"),
         }
+    }
+}
+
+/// Who calls.
+fn client() -> Peer {
+    Peer {
+        transport: Transport::Udp,
+        link: 0,
+        listener: 0,
+        local: "192.0.2.5:5060".parse().unwrap(),
+        remote: "10.0.0.1:5060".parse().unwrap(),
     }
 }
 

@@ -94,6 +94,13 @@ pub struct Sealed {
     pub complete: PathBuf,
 }
 
+impl Sealed {
+    /// It was moved before, and only the answer was lost.
+    fn is_moved(&self, disk: &dyn Disk) -> bool {
+        disk.list(&self.folder).is_err() && disk.list(&self.complete).is_ok()
+    }
+}
+
 /// Completes a recording whose segments are all closed: hashes them and seals the last manifest. May be repeated after a failure; a
 /// [`Mover`] does the rest.
 pub fn finalise(
@@ -104,16 +111,17 @@ pub fn finalise(
     entropy: &mut dyn Entropy,
 ) -> Result<Sealed, StoreError> {
     let recording = manifest.recording;
-    let folder = active_folder(root, recording);
-    let complete = complete_folder(root, recording, started(&manifest)?);
+    let sealed = Sealed {
+        recording,
+        folder: active_folder(root, recording),
+        complete: complete_folder(root, recording, started(&manifest)?),
+    };
     manifest.state = RecordingState::Complete;
     manifest.ledger_until = None;
-    match seal_folder(disk, &folder, &mut manifest, keyring, entropy) {
-        // It was done before, and only the answer was lost.
-        Err(_) if disk.list(&folder).is_err() && disk.list(&complete).is_ok() => {}
-        sealed => sealed?,
+    match seal_folder(disk, &sealed.folder, &mut manifest, keyring, entropy) {
+        Err(why) if !sealed.is_moved(disk) => Err(why),
+        _ => Ok(sealed),
     }
-    Ok(Sealed { recording, folder, complete })
 }
 
 /// Moves recordings to their days. Many at once cost little more than one: each folder in which names change is synced once.
@@ -172,7 +180,7 @@ impl Mover {
         }
         match disk.rename(&one.folder, &one.complete) {
             Ok(()) => Ok(()),
-            Err(_) if disk.list(&one.folder).is_err() && disk.list(&one.complete).is_ok() => Ok(()),
+            Err(_) if one.is_moved(disk) => Ok(()),
             Err(why) => {
                 // Somebody may have removed the day's folder: it is looked at again next time.
                 self.day.clear();

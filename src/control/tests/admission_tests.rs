@@ -135,13 +135,7 @@ fn a_key_provider_that_keeps_failing_is_left_alone_and_calls_are_refused_at_once
     let fail = |world: &mut World, dialog: u64| {
         let message = Box::new(message("INVITE", OFFER, None));
         let (request, now) = (world.request(), world.now());
-        let from = Peer {
-            transport: Transport::Udp,
-            listener: 0,
-            link: 0,
-            local: "192.0.2.5:5060".parse().unwrap(),
-            remote: "10.0.0.1:5060".parse().unwrap(),
-        };
+        let from = client();
         world.control.sip(SipEvent::Invite { dialog: DialogId(dialog), request, message, from }, now);
         let mut asked = 0;
         while let Some(action) = world.control.poll() {
@@ -214,13 +208,7 @@ fn every_refusal_for_want_of_capacity_is_a_503_that_says_when_to_try_again() {
 fn invite_without_a_key(world: &mut World, dialog: u64) -> (u64, Option<CallId>) {
     let message = Box::new(message("INVITE", OFFER, None));
     let (request, now) = (world.request(), world.now());
-    let from = Peer {
-        transport: Transport::Udp,
-        listener: 0,
-        link: 0,
-        local: "192.0.2.5:5060".parse().unwrap(),
-        remote: "10.0.0.1:5060".parse().unwrap(),
-    };
+    let from = client();
     world.control.sip(SipEvent::Invite { dialog: DialogId(dialog), request, message, from }, now);
     let mut asked = None;
     while let Some(action) = world.control.poll() {

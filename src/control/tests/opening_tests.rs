@@ -90,13 +90,7 @@ fn the_answer_gives_the_external_address_of_the_listener_that_the_call_came_thro
 #[test]
 fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
     let mut world = World::new();
-    let from = Peer {
-        transport: Transport::Tcp,
-        link: 0,
-        listener: 0,
-        local: "192.0.2.5:5060".parse().unwrap(),
-        remote: "10.0.0.1:5060".parse().unwrap(),
-    };
+    let from = Peer { transport: Transport::Tcp, ..client() };
     let message = Box::new(message("INVITE", OFFER, None));
     let (dialog, request) = (DialogId(1), RequestId(9));
     world.control.sip(SipEvent::Invite { dialog, request, message, from }, world.now());
