@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::{Entropy, Wall};
+use super::{Entropy, Wall, hex};
 
 /// A recording's name: 32 hexadecimal digits, the first 12 the start in milliseconds, so that names sort by time.
 /// (The layout of a UUID version 7, RFC 9562 section 5.7, without its dashes.)
@@ -29,7 +29,7 @@ impl RecordingId {
 
 impl fmt::Display for RecordingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(&hex(&self.0))
     }
 }
 

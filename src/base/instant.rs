@@ -45,19 +45,28 @@ impl Wall {
             .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
     }
 
-    /// RFC 3339 in UTC, to the millisecond: `2026-11-21T14:03:22.512Z`.
+    /// RFC 3339 in UTC, to the millisecond: `2026-11-21T14:03:22.512Z`. A call's books need it several times: without `format!`.
     pub fn to_rfc3339(self) -> String {
         let at = self.utc();
-        format!(
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.millisecond()
-        )
+        let ((year, month, day), (hour, minute, second, millisecond)) =
+            (at.to_calendar_date(), at.to_hms_milli());
+        let mut text = String::with_capacity("2026-11-21T14:03:22.512Z".len());
+        let parts = [
+            (year as u16, 4, '-'),
+            (u8::from(month).into(), 2, '-'),
+            (day.into(), 2, 'T'),
+            (hour.into(), 2, ':'),
+            (minute.into(), 2, ':'),
+            (second.into(), 2, '.'),
+            (millisecond, 3, 'Z'),
+        ];
+        for (number, digits, end) in parts {
+            (0..digits)
+                .rev()
+                .for_each(|place| text.push((b'0' + (number / 10u16.pow(place) % 10) as u8).into()));
+            text.push(end);
+        }
+        text
     }
 
     /// Reads RFC 3339; `None` for another format or a year outside 1970 to 2553.

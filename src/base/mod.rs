@@ -10,6 +10,7 @@ pub mod planted;
 mod prng;
 mod rate;
 mod redacted;
+mod text;
 
 pub use id::{RecordingId, SegmentNumber};
 pub use instant::{Mono, Wall, ppm};
@@ -17,6 +18,7 @@ pub use networks::{Network, Networks, network};
 pub use prng::Prng;
 pub use rate::Rate;
 pub use redacted::Redacted;
+pub use text::{hex, lossy};
 
 /// Randomness fit for keys, salts, nonces and tags. Implemented by the operating system's generator
 /// (`sys::OsEntropy`) and, for the simulator alone, by a seeded stand-in; never mixed up with

@@ -19,7 +19,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::{KeyContext, KeyError, KeyProvider};
-use crate::base::{Entropy, Wall};
+use crate::base::{Entropy, Wall, hex};
 use crate::limits::MASTER_KEY_FILE_BYTES_MAX;
 use crate::seal::{DataKey, WrappedKey};
 use crate::sys::entropy::OsEntropy;
@@ -178,7 +178,7 @@ fn create(path: &Path) -> io::Result<()> {
     let (mut id, mut key) = ([0; 8], Zeroizing::new([0; 32]));
     OsEntropy.fill(&mut id);
     OsEntropy.fill(&mut key[..]);
-    let id: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let id = hex(&id);
     let encoded = Zeroizing::new(BASE64.encode(&key[..]));
     let text = Zeroizing::new(format!("{MAGIC}\nid {id}\nkey {}\n", *encoded));
 

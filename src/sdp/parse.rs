@@ -2,6 +2,7 @@
 //! readable m-line where one is meant, for then no answer could match it (RFC 3264 section 6).
 
 use super::{Attribute, Connection, Description, Media, Origin};
+use crate::base::lossy;
 use crate::limits::{SDP_LINES_MAX, SDP_MEDIA_MAX};
 
 /// Why a body is no session description.
@@ -46,7 +47,7 @@ impl std::error::Error for Malformed {}
 
 /// Reads a session description.
 pub fn parse(body: &[u8]) -> Result<Description, Malformed> {
-    let text = String::from_utf8_lossy(body);
+    let text = lossy(body);
     let mut description = Description::default();
     let mut known = false;
     for (index, line) in text.split('\n').enumerate() {

@@ -25,12 +25,20 @@ impl Builder {
     pub fn request(method: &Method, uri: &str) -> Builder {
         let uri = uri.split(|c: char| c.is_whitespace() || c.is_control()).collect::<Vec<_>>().join("%20");
         let uri = uri.replace('<', "%3C").replace('>', "%3E").replace('"', "%22");
-        Builder { head: format!("{method} {uri} SIP/2.0\r\n"), body: Vec::new() }
+        Builder::start(format_args!("{method} {uri} SIP/2.0"))
     }
 
     /// Starts a response; for one to a request at hand see [`Reply`].
     pub fn response(code: u16, reason: &str) -> Builder {
-        Builder { head: format!("SIP/2.0 {code} {}\r\n", one_line(reason)), body: Vec::new() }
+        Builder::start(format_args!("SIP/2.0 {code} {}", one_line(reason)))
+    }
+
+    fn start(line: std::fmt::Arguments<'_>) -> Builder {
+        // Room for nearly every head at once.
+        let mut head = String::with_capacity(1024);
+        // Writing to a String does not fail.
+        let _ = write!(head, "{line}\r\n");
+        Builder { head, body: Vec::new() }
     }
 
     /// Adds a header line. Line ends inside the value become blanks: no value can add a header.
@@ -39,7 +47,7 @@ impl Builder {
         let start = self.head.len();
         // Writing to a String does not fail.
         let _ = write!(self.head, "{name}: {value}");
-        if self.head[start..].contains(['\r', '\n']) {
+        if self.head.as_bytes()[start..].iter().any(|byte| matches!(byte, b'\r' | b'\n')) {
             let clean = one_line(&self.head[start..]);
             self.head.truncate(start);
             self.head.push_str(&clean);

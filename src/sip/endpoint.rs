@@ -31,7 +31,7 @@ use super::outbound::Outbounds;
 use super::peer::{Peer, Transport};
 use super::server::{Again, Server};
 use super::session_id::{self, NIL, SessionId};
-use crate::base::{Entropy, Mono};
+use crate::base::{Entropy, Mono, hex};
 use crate::limits::SIP_ANSWER_BYTES;
 
 /// Methods that are served. In Allow (RFC 3261 section 20.5).
@@ -221,7 +221,7 @@ impl Endpoint {
     fn random_hex(&mut self, bytes: usize) -> String {
         let mut random = [0; 16];
         self.entropy.fill(&mut random[..bytes]);
-        random[..bytes].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&random[..bytes])
     }
 
     /// A tag (RFC 3261 section 19.3): at least 32 bits of randomness; we take 64.

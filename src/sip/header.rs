@@ -12,6 +12,7 @@ use super::lex;
 use super::malformed::Why;
 use super::message::Start;
 use super::method::Method;
+use crate::base::lossy;
 use crate::limits::{SIP_HEADER_BYTES_MAX, SIP_HEADERS_MAX};
 
 /// Compact forms: RFC 3261 section 20, RFC 3515, 3841, 3892, 4028, 4474, 6665.
@@ -128,12 +129,9 @@ impl Head {
 
     /// Every header line in order, as name and unfolded value.
     pub fn fields(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-        self.fields.iter().map(|field| {
-            (
-                String::from_utf8_lossy(&self.bytes[field.name.clone()]),
-                unfold(&self.bytes[field.value.clone()]),
-            )
-        })
+        self.fields
+            .iter()
+            .map(|field| (lossy(&self.bytes[field.name.clone()]), unfold(&self.bytes[field.value.clone()])))
     }
 
     /// The body, exactly as it came.
@@ -222,11 +220,11 @@ fn add_line(bytes: &[u8], fields: &mut Vec<Field>, line: Range<usize>) -> Result
 fn unfold(raw: &[u8]) -> Cow<'_, str> {
     let raw = raw.trim_ascii();
     if !raw.contains(&b'\n') && !raw.contains(&b'\r') {
-        return String::from_utf8_lossy(raw);
+        return lossy(raw);
     }
     let lines =
         raw.split(|b| matches!(b, b'\n' | b'\r')).map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-    let lines: Vec<_> = lines.map(String::from_utf8_lossy).collect();
+    let lines: Vec<_> = lines.map(lossy).collect();
     Cow::Owned(lines.join(" "))
 }
 

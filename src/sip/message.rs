@@ -12,6 +12,7 @@ use super::method::Method;
 use super::name_addr::NameAddr;
 use super::uri::Uri;
 use super::via::Via;
+use crate::base::lossy;
 
 /// A start line.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,7 +36,7 @@ pub enum Start {
 impl Start {
     /// Reads a start line. A request line that is wrong is still known to be one, so that it can be answered.
     pub(crate) fn read(line: &[u8]) -> (Option<Start>, Option<Why>) {
-        let text = String::from_utf8_lossy(line);
+        let text = lossy(line);
         if text.get(..4).is_some_and(|front| front.eq_ignore_ascii_case("SIP/")) {
             return match Start::status(&text) {
                 Ok(start) => (Some(start), None),

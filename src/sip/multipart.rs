@@ -6,6 +6,7 @@
 //! wrong. Parts are slices of the body, which is never rewritten. Nesting is left to the caller.
 
 use super::lex;
+use crate::base::lossy;
 use crate::limits::MULTIPART_PARTS_MAX;
 
 /// One part of a multipart body.
@@ -127,7 +128,7 @@ fn part(raw: &[u8], delimited: bool) -> Part<'_> {
     let mut headers: Vec<(String, String)> = Vec::new();
     let mut at = 0;
     for line in raw.split_inclusive(|b| *b == b'\n') {
-        let text = String::from_utf8_lossy(line);
+        let text = lossy(line);
         let folded = text.starts_with([' ', '\t']) && !text.trim().is_empty();
         if text.trim().is_empty() {
             at += line.len();

@@ -34,7 +34,7 @@ enum State {
 pub(crate) struct Transaction {
     pub(crate) method: Method,
     pub(crate) peer: Peer,
-    pub(crate) reply: Reply,
+    pub(crate) reply: Arc<Reply>,
     pub(crate) cseq: u32,
     pub(crate) dialog: Option<DialogId>,
     /// Where the peer's Contact will be once this is answered 2xx.
@@ -114,7 +114,7 @@ impl Server {
     }
 
     /// Matches a request that is no ACK, or starts a transaction for it.
-    pub(crate) fn receive(&mut self, now: Mono, request: &Message, peer: Peer, reply: Reply) -> Receipt {
+    pub(crate) fn receive(&mut self, now: Mono, request: &Message, peer: Peer, reply: Arc<Reply>) -> Receipt {
         let key = key(request, request.method());
         let known = self.keys.get(&key).filter(|_| !planted(Bug::RetransmissionServed));
         if let Some(known) = known.and_then(|id| self.transactions.get(id)) {
@@ -140,7 +140,6 @@ impl Server {
         let resend = if method == Method::Invite { Resend::idle() } else { Resend::only_end(now, LIFE) };
         self.timers.set(id, resend.deadline());
         let (cseq, state) = (request.cseq().number, State::Proceeding);
-        let contact = request.target();
         let opens = matches!(method, Method::Invite | Method::Update);
         let allows = opens && request.header("Allow").is_some();
         let transaction = Transaction {
@@ -149,7 +148,7 @@ impl Server {
             reply,
             cseq,
             dialog: None,
-            contact,
+            contact: opens.then(|| request.target()).flatten(),
             wish: if opens { Wish::of(request) } else { Wish::default() },
             updates: allows.then(|| request.lists("Allow", "UPDATE")),
             offered: !request.body().is_empty(),
@@ -195,7 +194,7 @@ impl Server {
             (Method::Invite, 200..=299) => {
                 transaction.state = State::Accepted;
                 transaction.last = None;
-                transaction.reply.forget();
+                Arc::make_mut(&mut transaction.reply).forget();
                 transaction.resend = Resend::only_end(now, LIFE); // Timer L.
             }
             (Method::Invite, _) => {

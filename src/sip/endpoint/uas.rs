@@ -1,6 +1,8 @@
 //! Requests from the peer: which are answered here, which become events, and how those are answered
 //! (RFC 3261 sections 8.2, 9.2, 12.2.2, 13.3, 14.2, 15.1.2).
 
+use std::sync::Arc;
+
 use super::*;
 use crate::sip::dialog::{Dialog, Unacked};
 use crate::sip::gate::Verdict;
@@ -43,7 +45,7 @@ impl Endpoint {
         if *message.method() == Method::Ack {
             return self.on_ack(now, message);
         }
-        let Some(reply) = Reply::new(&message, from.remote) else { return };
+        let Some(reply) = Reply::new(&message, from.remote).map(Arc::new) else { return };
         if !self.may_enter(now, from, &message, &reply) {
             return;
         }
