@@ -134,6 +134,8 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// A call's manifest is first written when it has lasted this long: what its client says at its very start goes with it, and a crash
 /// before that leaves a recording whose participants are unknown.
 pub const CHECKPOINT_FIRST: Duration = Duration::from_millis(200);
+/// Once a call is being closed, a manifest that is due waits this long for the last one to make it needless.
+pub const CHECKPOINT_CLOSING: Duration = Duration::from_secs(1);
 /// While its intervals change, a call's manifest is written this often at most.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Recordings that may wait to be finalised before new calls are answered 503.

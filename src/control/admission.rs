@@ -88,8 +88,8 @@ impl<E> Control<E> {
         self.out.cuts
     }
 
-    /// Whether a new call may be recorded: what is cheap to know first.
-    pub(super) fn admit(&self, invite: &Message, from: Peer, now: Now) -> Result<(), Refusal> {
+    /// Whether a new call may be recorded, and what its body holds: what is cheap to know first.
+    pub(super) fn admit<'a>(&self, invite: &'a Message, from: Peer, now: Now) -> Result<Bodies<'a>, Refusal> {
         let peer = self.rules.peers.of(from.remote.ip());
         let of_peer = self.peer_calls.get(&peer.name).copied().unwrap_or(0);
         if let Some(refusal) = self.shut(now.mono) {
@@ -98,12 +98,11 @@ impl<E> Control<E> {
         if peer.calls_max.is_some_and(|max| of_peer >= max) {
             return Err(Refusal::PeerCallsMax);
         }
-        let content_type = invite.content_type();
-        let bodies = Bodies::of(content_type.as_deref(), invite.body());
+        let bodies = Bodies::within(invite);
         if !(self.rules.any_call || peer.any_call) && Sign::of(invite, &bodies).is_none() {
             return Err(Refusal::NotRecording);
         }
-        Ok(())
+        Ok(bodies)
     }
 
     /// How many more calls would be taken.

@@ -1,5 +1,7 @@
 //! The books of one call: everything its manifest will say, kept as it becomes known.
 
+use std::mem::take;
+
 use super::offer::Terms;
 use crate::base::{RecordingId, Redacted, Wall};
 use crate::limits::*;
@@ -31,6 +33,7 @@ const NOT_KEPT: &[&str] = &[
 const MEMBERS: &[&str] = &["from", "f", "to", "t", "contact", "m", "user-agent"];
 
 /// See the module.
+#[derive(Clone)]
 pub(super) struct Book {
     manifest: Manifest,
     dossier: Dossier,
@@ -75,9 +78,7 @@ impl Book {
     }
 
     /// Takes in a message: the INVITE first, then those within the dialog. True if its metadata is new.
-    pub fn revision(&mut self, at: Wall, message: &Message) -> bool {
-        let content_type = message.content_type();
-        let mut bodies = Bodies::of(content_type.as_deref(), message.body());
+    pub fn revision(&mut self, at: Wall, message: &Message, mut bodies: Bodies<'_>) -> bool {
         let time = at.to_rfc3339();
         let raw = bodies.metadata;
         let flags = if self.begun {
@@ -99,7 +100,7 @@ impl Book {
         // The same method again, but not the first request: it has a name of its own in every book on SIP.
         let again = !first && *message.method() == Method::Invite;
         let method = if again { "re-INVITE" } else { message.method().as_str() };
-        self.keep(MetadataRevision::new(at, method, raw, flags), raw.len());
+        self.keep(MetadataRevision::new(time, method, raw, flags), raw.len());
         true
     }
 
@@ -180,24 +181,31 @@ impl Book {
 
     /// The manifest as of now: intervals are complete up to position `until`.
     pub fn checkpoint(&self, terms: &Terms, until: u64) -> Manifest {
-        Manifest { state: RecordingState::Open, ledger_until: Some(until), ..self.assemble(terms) }
+        Manifest { state: RecordingState::Open, ledger_until: Some(until), ..self.clone().empty(terms) }
     }
 
-    /// The last manifest, with what the shard reported.
-    pub fn complete(&self, terms: &Terms, reports: Vec<TrackReport>, samples: u64) -> Manifest {
-        let mut manifest = self.assemble(terms);
+    /// The last manifest, with what the shard reported. Leaves the books empty.
+    pub fn complete(&mut self, terms: &Terms, reports: Vec<TrackReport>, samples: u64) -> Manifest {
+        let mut manifest = self.empty(terms);
         manifest.state = RecordingState::Complete;
         manifest.samples = samples;
         manifest.tracks.iter_mut().zip(reports).for_each(|(track, report)| track.report(report));
         manifest
     }
 
-    fn assemble(&self, terms: &Terms) -> Manifest {
+    /// Moves everything into a manifest: there is much of it.
+    fn empty(&mut self, terms: &Terms) -> Manifest {
+        let tracks = self.tracks(terms);
+        let (siprec, participants) = SiprecPart::new(take(&mut self.dossier));
         Manifest {
-            siprec: SiprecPart::from(&self.dossier),
-            participants: self.dossier.participants(),
-            tracks: self.tracks(terms),
-            intervals: self.intervals.as_slice().to_vec(),
+            sip: take(&mut self.manifest.sip),
+            siprec,
+            participants,
+            tracks,
+            intervals: take(&mut self.intervals).into_vec(),
+            metadata: take(&mut self.manifest.metadata),
+            segments: take(&mut self.manifest.segments),
+            notes: take(&mut self.manifest.notes),
             ..self.manifest.clone()
         }
     }

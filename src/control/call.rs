@@ -15,6 +15,7 @@ use crate::recording::{Manifest, layout};
 use crate::sdp;
 use crate::seal::{AudioParams, Block0, DataKey, StreamSeed, WrappedKey};
 use crate::sip::{Answer, DialogId, Message, Peer, RequestId};
+use crate::siprec::Bodies;
 use std::net::{IpAddr, Ipv6Addr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -92,25 +93,33 @@ pub(super) struct Arrival<'a> {
 
 impl<E: Entropy> Control<E> {
     /// What the INVITE offers, or what we offer if it leaves that to us (RFC 3261 section 13.2.1).
-    fn terms(&mut self, invite: &Message, from: Peer, address: IpAddr) -> Result<Terms, Refusal> {
-        let codecs = self.rules.peers.of(from.remote.ip()).codecs.clone();
-        match sdp_in(invite) {
+    fn terms(
+        &mut self,
+        arrival: &Arrival<'_>,
+        bodies: &Bodies<'_>,
+        address: IpAddr,
+    ) -> Result<Terms, Refusal> {
+        let codecs = self.rules.peers.of(arrival.from.remote.ip()).codecs.clone();
+        match sdp_in(bodies) {
             Some(sdp) => {
                 let offer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
                 Terms::new(offer, codecs, address, &mut self.entropy)
             }
-            None => Terms::offering(&late::labels(invite), codecs, address, &mut self.entropy),
+            None => {
+                Terms::offering(&late::labels(arrival.invite, bodies), codecs, address, &mut self.entropy)
+            }
         }
     }
 
     /// Admits a call, places it and asks for its key.
     pub(super) fn open(&mut self, arrival: &Arrival<'_>, now: Now) -> Result<(), Refusal> {
-        self.admit(arrival.invite, arrival.from, now)?;
+        let bodies = self.admit(arrival.invite, arrival.from, now)?;
         let (address, bind) = self.addresses(arrival.from);
-        let terms = self.terms(arrival.invite, arrival.from, address)?;
+        let terms = self.terms(arrival, &bodies, address)?;
         let shard = self.shards.place(terms.tracks.len(), now.mono)?;
         self.rate.iter_mut().for_each(|rate| rate.take(now.mono));
-        let call = self.new_call(arrival, terms, shard, bind, now);
+        let mut call = self.new_call(arrival, terms, shard, bind, now);
+        call.book.revision(now.wall, arrival.invite, bodies);
         let id = call.id;
         self.keys.asked(now.mono);
         self.out.wrap(id, call.book.recording(), call.key.clone());
@@ -134,8 +143,7 @@ impl<E: Entropy> Control<E> {
         now: Now,
     ) -> Call {
         let recording = RecordingId::new(now.wall, &mut self.entropy);
-        let mut book = Book::new(recording, &self.rules.tenant, now.wall, arrival.invite, arrival.from);
-        book.revision(now.wall, arrival.invite);
+        let book = Book::new(recording, &self.rules.tenant, now.wall, arrival.invite, arrival.from);
         let id = CallId(self.next_call);
         self.next_call += 1;
         Call {

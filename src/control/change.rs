@@ -27,18 +27,16 @@ pub(super) struct Waiting {
     update: Option<u32>,
 }
 
-/// The offer or answer in a message. Clients that have none may send an empty body of that type.
-pub(super) fn sdp_in(message: &Message) -> Option<&[u8]> {
-    let content_type = message.content_type();
-    let bodies = Bodies::of(content_type.as_deref(), message.body());
+/// The offer or answer in a message's bodies. Clients that have none may send an empty body of that type.
+pub(super) fn sdp_in<'a>(bodies: &Bodies<'a>) -> Option<&'a [u8]> {
     bodies.sdp.filter(|sdp| !sdp.trim_ascii().is_empty())
 }
 
 impl Call {
     /// A re-INVITE: hold, resume, refresh, a change of codecs or streams, new metadata, or any of these together.
     pub fn reinvite(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
-        self.metadata(message, now, out);
-        match sdp_in(message) {
+        let bodies = self.metadata(message, now, out);
+        match sdp_in(&bodies) {
             Some(sdp) => self.reoffer(request, sdp, now, out),
             None if !self.has_turn(request, out) => {}
             // The offer is ours to make (RFC 3261 section 14.2): the session as it is, and its answer comes in the ACK.
@@ -51,17 +49,20 @@ impl Call {
 
     /// UPDATE with or without an offer (RFC 3311), INFO, MESSAGE, NOTIFY: whatever may carry metadata.
     pub fn in_dialog(&mut self, request: RequestId, message: &Message, now: Now, out: &mut Outbox) {
-        self.metadata(message, now, out);
-        match sdp_in(message).filter(|_| *message.method() == Method::Update) {
+        let bodies = self.metadata(message, now, out);
+        match sdp_in(&bodies).filter(|_| *message.method() == Method::Update) {
             Some(sdp) => self.reoffer(request, sdp, now, out),
             None => out.answer(request, Answer::ok()),
         }
     }
 
-    fn metadata(&mut self, message: &Message, now: Now, out: &mut Outbox) {
-        if self.book.revision(now.wall, message) && self.phase == Phase::Live {
+    /// Takes in what a message says of the recorded call. Gives its bodies.
+    fn metadata<'a>(&mut self, message: &'a Message, now: Now, out: &mut Outbox) -> Bodies<'a> {
+        let bodies = Bodies::within(message);
+        if self.book.revision(now.wall, message, bodies) && self.phase == Phase::Live {
             self.checkpoint(now, out);
         }
+        bodies
     }
 
     /// Whether the session can be changed now; if not, the request is answered.
@@ -198,11 +199,12 @@ impl Call {
     /// The ACK to a 200. If that had our offer, it has the client's answer (RFC 3261 section 13.2.2.4); without a good one whatever comes is recorded.
     pub fn acknowledged(&mut self, message: &Message, now: Now, out: &mut Outbox) {
         self.acked = true;
+        let mut bodies = Bodies::default();
         if !message.body().is_empty() {
-            self.metadata(message, now, out);
+            bodies = self.metadata(message, now, out);
         }
         if self.terms.unanswered && self.phase == Phase::Live {
-            self.answered(sdp_in(message), out);
+            self.answered(sdp_in(&bodies), out);
         }
         self.ask_client(out);
     }
@@ -211,7 +213,7 @@ impl Call {
     pub fn refreshed(&mut self, response: &Message, out: &mut Outbox) {
         let before = self.terms.bound_plans();
         // One that makes no sense changes nothing.
-        let read = sdp_in(response).map(|sdp| self.terms.answered(sdp));
+        let read = sdp_in(&Bodies::within(response)).map(|sdp| self.terms.answered(sdp));
         if matches!(read, Some(Ok(_))) && self.phase == Phase::Live && self.terms.bound_plans() != before {
             self.update(out);
         }

@@ -8,9 +8,7 @@ use crate::siprec::{Bodies, Metadata, is_one_leg};
 
 /// The labels of the streams to offer: those of the metadata (RFC 7865 section 6.7); else one if the client forks one leg of its call at a time, as
 /// CUCM does, else [`LATE_OFFER_STREAMS`]. What there is too much of the client declines with port 0; what is missing would be lost.
-pub(super) fn labels(invite: &Message) -> Vec<Option<String>> {
-    let content_type = invite.content_type();
-    let bodies = Bodies::of(content_type.as_deref(), invite.body());
+pub(super) fn labels(invite: &Message, bodies: &Bodies<'_>) -> Vec<Option<String>> {
     let mut known = BTreeSet::new();
     let streams = bodies.metadata.map(|raw| Metadata::read(raw).streams).unwrap_or_default();
     let labels: Vec<Option<String>> = streams
@@ -41,7 +39,8 @@ mod tests {
              {headers}Content-Type: application/rs-metadata+xml\r\nContent-Length: {}\r\n\r\n{metadata}",
             metadata.len()
         );
-        labels(&Message::parse_datagram(text.as_bytes()).expect("a message"))
+        let invite = Message::parse_datagram(text.as_bytes()).expect("a message");
+        labels(&invite, &Bodies::within(&invite))
     }
 
     const FROM: &str = "From: <sip:a@h>;tag=1\r\n";

@@ -6,10 +6,11 @@ use super::Refusal;
 use super::action::{Job, Now, Outbox, Severity};
 use super::call::{Call, Phase};
 use crate::base::{Entropy, Mono};
-use crate::limits::{CHECKPOINT_INTERVAL, LOSS_AT_CRASH_MAX, SEGMENTS_MAX};
+use crate::limits::{CHECKPOINT_CLOSING, CHECKPOINT_INTERVAL, LOSS_AT_CRASH_MAX, SEGMENTS_MAX};
 use crate::link::{Command, SegmentReport, TrackReport};
 use crate::media::{Interval, SAMPLE_RATE};
 use crate::sip::Message;
+use crate::siprec::Bodies;
 
 impl Call {
     /// The deadline has come: too slow in opening, or a checkpoint is due.
@@ -29,7 +30,7 @@ impl Call {
 
     /// BYE: its body may hold the last metadata, so that is read first.
     pub fn bye(&mut self, message: &Message, now: Now, out: &mut Outbox) {
-        self.book.revision(now.wall, message);
+        self.book.revision(now.wall, message, Bodies::within(message));
         match self.phase {
             Phase::Keys | Phase::Opening => {
                 self.terminated(out);
@@ -87,6 +88,8 @@ impl Call {
     pub(super) fn close(&mut self, cause: &str, now: Now, out: &mut Outbox) {
         self.terminate_waiting(out);
         self.phase = Phase::Closing;
+        // The last manifest is about to be written: one before it is for a shard that takes long.
+        self.checkpoint_at = self.checkpoint_at.map(|at| at.max(now.mono + CHECKPOINT_CLOSING));
         self.book.end(now.wall, cause);
         out.command(self.shard, Command::Close { call: self.id });
         self.log(out, Severity::Info, format!("recording ended: {cause}"));

@@ -15,6 +15,7 @@ use crate::link::{Command, PauseHow};
 use crate::recording::Pause;
 use crate::sdp::Direction;
 use crate::sip::{Answer, Message};
+use crate::siprec::Bodies;
 
 /// What a pause is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,7 +214,7 @@ impl Call {
     pub fn agreed_to(&mut self, response: &Message, out: &mut Outbox) {
         let Some(asked) = self.pauses.asking.take().filter(|_| self.phase == Phase::Live) else { return };
         self.pauses.asked = asked;
-        self.answered(sdp_in(response), out);
+        self.answered(sdp_in(&Bodies::within(response)), out);
         self.ask_client(out);
     }
 

@@ -192,13 +192,13 @@ pub struct MetadataRevision {
 
 impl MetadataRevision {
     /// Keeps `body` byte for byte.
-    pub fn new(at: Wall, method: &str, body: &[u8], flags: Vec<String>) -> MetadataRevision {
+    pub fn new(at: String, method: &str, body: &[u8], flags: Vec<String>) -> MetadataRevision {
         let (text, base64) = match std::str::from_utf8(body) {
             Ok(text) => (text.to_owned(), false),
             Err(_) => (BASE64.encode(body), true),
         };
         let method = method.to_owned();
-        MetadataRevision { at: at.to_rfc3339(), method, body: Redacted::new(text), base64, flags }
+        MetadataRevision { at, method, body: Redacted::new(text), base64, flags }
     }
 
     /// Whether `body` is this revision once more.
@@ -416,8 +416,8 @@ mod tests {
         manifest.intervals =
             vec![Interval { track: 0, start: 0, end: 160, cause: Cause::Loss, packets: 1, merged: false }];
         manifest.metadata = vec![
-            MetadataRevision::new(Wall(0), "INVITE", b"<recording/>", vec![]),
-            MetadataRevision::new(Wall(0), "UPDATE", b"\xff\xfe", vec!["not UTF-8".into()]),
+            MetadataRevision::new(Wall(0).to_rfc3339(), "INVITE", b"<recording/>", vec![]),
+            MetadataRevision::new(Wall(0).to_rfc3339(), "UPDATE", b"\xff\xfe", vec!["not UTF-8".into()]),
         ];
         manifest
     }
@@ -452,8 +452,9 @@ mod tests {
         );
         let invite = Message::parse_datagram(text.as_bytes()).unwrap();
         dossier.invite("t", &invite, &Bodies::of(Some("application/rs-metadata"), invite.body()));
-        manifest.siprec = SiprecPart::from(&dossier);
-        manifest.participants.extend(dossier.participants());
+        let (siprec, participants) = SiprecPart::new(dossier);
+        manifest.siprec = siprec;
+        manifest.participants.extend(participants);
         let headers = vec![HeaderField { name: "X-User".into(), value: private() }];
         manifest.sip.messages = vec![SipMessage { headers, ..SipMessage::default() }];
         // Debug hides by type, so it knows every place but ids, which are hidden if they are somebody's number or address.

@@ -42,24 +42,26 @@ pub struct SiprecPart {
     pub extensions: Vec<Extension>,
 }
 
-impl From<&Dossier> for SiprecPart {
-    fn from(dossier: &Dossier) -> SiprecPart {
-        let history = dossier.history();
-        let (vendor, signs) = dossier.vendor();
-        SiprecPart {
-            recognised_by: dossier.sign(),
+impl SiprecPart {
+    /// From a dossier; the participants stand apart.
+    pub fn new(dossier: Dossier) -> (SiprecPart, Vec<Participant>) {
+        let Told { sign, vendor, signs, history, correlations, known, extensions } = dossier.told();
+        let History { groups, sessions, participants, streams, links, events, flags, .. } = history;
+        let part = SiprecPart {
+            recognised_by: sign,
             vendor,
-            vendor_signs: signs.to_vec(),
-            flags: history.flags.clone(),
-            communication_sessions: history.sessions.clone(),
-            session_groups: history.groups.clone(),
-            streams: history.streams.clone(),
-            links: history.links.clone(),
-            events: history.events.clone(),
-            correlations: dossier.correlations(),
-            known: dossier.known(),
-            extensions: dossier.extensions().to_vec(),
-        }
+            vendor_signs: signs,
+            flags,
+            communication_sessions: sessions,
+            session_groups: groups,
+            streams,
+            links,
+            events,
+            correlations,
+            known,
+            extensions,
+        };
+        (part, participants)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finding the offer and the metadata in a body: multipart in any order, one alone, mislabelled or not labelled at all.
 
 use super::read::looks_like_metadata;
-use crate::sip::multipart;
+use crate::sip::{Message, multipart};
 
 /// Multipart within multipart is followed this deep.
 const NESTING_MAX: usize = 3;
@@ -18,6 +18,11 @@ pub struct Bodies<'a> {
 }
 
 impl<'a> Bodies<'a> {
+    /// Looks through a message.
+    pub fn within(message: &'a Message) -> Bodies<'a> {
+        Bodies::of(message.content_type().as_deref(), message.body())
+    }
+
     /// Looks through a message's body.
     pub fn of(content_type: Option<&str>, body: &'a [u8]) -> Bodies<'a> {
         let mut found = Bodies::default();

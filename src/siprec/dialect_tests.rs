@@ -15,7 +15,7 @@ fn message(file: &str) -> Message {
 }
 
 fn bodies(message: &Message) -> Bodies<'_> {
-    Bodies::of(message.content_type().as_deref(), message.body())
+    Bodies::within(message)
 }
 
 /// A recording session of these messages, the INVITE first.
@@ -33,10 +33,9 @@ fn dossier(files: &[&str]) -> Dossier {
 
 /// Everything of interest, a line each: vendor and recognition, people, tracks, known fields, correlations, flags.
 fn told(files: &[&str]) -> String {
-    let dossier = dossier(files);
-    let (vendor, _) = dossier.vendor();
-    let mut lines = vec![format!("{:?} by {:?}", vendor.expect("a vendor"), dossier.sign().expect("a sign"))];
-    for (place, who) in dossier.participants().iter().enumerate() {
+    let Told { sign, vendor, history, correlations, known, .. } = dossier(files).told();
+    let mut lines = vec![format!("{:?} by {:?}", vendor.expect("a vendor"), sign.expect("a sign"))];
+    for (place, who) in history.participants.iter().enumerate() {
         let texts = |list: &[crate::base::Redacted<String>]| {
             list.iter().map(|one| one.reveal().clone()).collect::<Vec<_>>().join("|")
         };
@@ -56,15 +55,14 @@ fn told(files: &[&str]) -> String {
             if who.span.is_open() { "" } else { " left" },
         ));
     }
-    lines.extend(tracks(&dossier, &message(files[0])));
-    let known = dossier.known();
+    lines.extend(tracks(&history, &message(files[0])));
     lines.extend(known.iter().map(|one| format!("{:?} {} = {}", one.kind, one.name, one.value.reveal())));
-    lines.extend(dossier.correlations().iter().map(|one| format!("{} {}", one.kind, one.value.reveal())));
-    lines.extend(dossier.history().flags.iter().map(|flag| format!("flag {}", flag.name())));
+    lines.extend(correlations.iter().map(|one| format!("{} {}", one.kind, one.value.reveal())));
+    lines.extend(history.flags.iter().map(|flag| format!("flag {}", flag.name())));
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 
-fn tracks(dossier: &Dossier, invite: &Message) -> Vec<String> {
+fn tracks(history: &History, invite: &Message) -> Vec<String> {
     // Without an offer: one line without a label.
     let offer = bodies(invite).sdp.map(|sdp| sdp::parse(sdp).expect("a session description"));
     let labels: Vec<(usize, Option<&str>)> = match &offer {
@@ -77,7 +75,7 @@ fn tracks(dossier: &Dossier, invite: &Message) -> Vec<String> {
         let join = identity.join.map(|join| format!("{join:?}")).unwrap_or_default();
         format!("track {} {join}: {}{guess}", track.1.unwrap_or("-"), speakers.join(" "))
     };
-    labels.iter().zip(identify(dossier.history(), &labels)).map(one).collect()
+    labels.iter().zip(identify(history, &labels)).map(one).collect()
 }
 
 /// Compares without the indentation of the expectation.
@@ -389,10 +387,9 @@ const DIALECTS: [(Vendor, &str); 18] = [
 #[test]
 fn every_dialect_is_known_by_its_signs() {
     for (vendor, file) in DIALECTS {
-        let dossier = dossier(&[file]);
-        let (found, signs) = dossier.vendor();
+        let Told { vendor: found, signs, sign, .. } = dossier(&[file]).told();
         assert_eq!(found, Some(vendor), "{signs:?}");
-        assert!(signs.iter().all(|sign| sign.sign.is_ascii()) && dossier.sign().is_some());
+        assert!(signs.iter().all(|sign| sign.sign.is_ascii()) && sign.is_some());
     }
 }
 
@@ -404,15 +401,14 @@ fn a_relay_is_known_by_its_own_signs_and_not_by_the_metadata_it_carries() {
     let jambonz = DIALECTS[12].1;
     let start = jambonz.find("<?xml").unwrap();
     let relayed = format!("{}{document}--uniqueBoundary--\n", &jambonz[..start]);
-    let dossier = dossier(&[&relayed]);
-    let (vendor, signs) = dossier.vendor();
+    let Told { vendor, signs, history, .. } = dossier(&[&relayed]).told();
     assert_eq!(vendor, Some(Vendor::Jambonz));
     let of = |vendor| {
         signs.iter().filter(|sign| sign.vendor == vendor).map(|sign| sign.sign.as_str()).collect::<Vec<_>>()
     };
     assert_eq!(of(Vendor::Oracle), ["namespace acmepacket.com"]);
     assert_eq!(of(Vendor::Cube), ["boundary uniqueboundary"]);
-    let roles: Vec<_> = dossier.participants().into_iter().map(|who| who.role.unwrap().evidence).collect();
+    let roles: Vec<_> = history.participants.into_iter().map(|who| who.role.unwrap().evidence).collect();
     assert_eq!(roles, ["calling_party", "calling_party"], "what the metadata says still counts");
 }
 
@@ -462,15 +458,11 @@ fn every_dialect_survives_the_usual_damage_to_its_body() {
 
 #[test]
 fn one_call_in_two_recordings_shares_its_identifiers() {
-    let first = dossier(&[DIALECTS[4].1]);
-    let second =
-        dossier(&[&DIALECTS[4].1.replace("urn:uuid:", "urn:uuid:other-").replace("bw-call", "bw-2")]);
-    let shared: Vec<String> = first
-        .correlations()
-        .into_iter()
-        .filter(|one| second.correlations().contains(one))
-        .map(|one| one.kind)
-        .collect();
+    let ids = |file: &str| dossier(&[file]).told().correlations;
+    let first = ids(DIALECTS[4].1);
+    let second = ids(&DIALECTS[4].1.replace("urn:uuid:", "urn:uuid:other-").replace("bw-call", "bw-2"));
+    let shared: Vec<String> =
+        first.into_iter().filter(|one| second.contains(one)).map(|one| one.kind).collect();
     assert_eq!(shared, ["x-broadworks-correlation-info", "exttrackingid", "callid"]);
 }
 
@@ -499,6 +491,7 @@ proptest! {
         dossier.message("t3", &whole, &found);
         let repeated = &dossier.history().events[again..];
         prop_assert!(repeated.is_empty(), "a repeat is no news: {repeated:?}");
-        prop_assert!(dossier.participants().len() + dossier.known().len() + dossier.correlations().len() < 100);
+        let Told { history, known, correlations, .. } = dossier.told();
+        prop_assert!(history.participants.len() + known.len() + correlations.len() < 100);
     }
 }

@@ -5,7 +5,6 @@ use super::cuts::Cuts;
 use super::extension::{Extension, Known};
 use super::headers::{self, Named};
 use super::metadata::{Flag, Metadata};
-use super::records::ParticipantRecord;
 use super::{Bodies, History, Sign, Vendor, VendorSign, role, vendor};
 use crate::limits::{EXTENSION_BYTES_MAX, EXTENSIONS_MAX};
 use crate::sip::{Message, Method};
@@ -22,6 +21,24 @@ pub struct Dossier {
     named: Vec<Named>,
     correlations: Vec<Correlation>,
     cuts: Cuts,
+}
+
+/// A dossier taken apart.
+pub struct Told {
+    /// By what the INVITE was recognised as a recording session.
+    pub sign: Option<Sign>,
+    /// Whose client it is.
+    pub vendor: Option<Vendor>,
+    /// Every sign of that.
+    pub signs: Vec<VendorSign>,
+    /// The model, its participants with roles and names.
+    pub history: History,
+    /// Identifiers by which the call may be found elsewhere.
+    pub correlations: Vec<Correlation>,
+    /// Extension data whose meaning is known.
+    pub known: Vec<Known>,
+    /// All extension data.
+    pub extensions: Vec<Extension>,
 }
 
 impl Dossier {
@@ -75,38 +92,19 @@ impl Dossier {
         &self.history
     }
 
-    /// Extension data, each once.
-    pub fn extensions(&self) -> &[Extension] {
-        &self.extensions
+    /// What a manifest holds of it.
+    pub fn told(mut self) -> Told {
+        let known: Vec<Known> = self.extensions.iter().filter_map(Extension::known).collect();
+        self.introduce(&known);
+        correlation::of_metadata(&self.history, &known, &mut self.correlations);
+        let Dossier { history, extensions, sign, vendor, signs, correlations, .. } = self;
+        Told { sign, vendor, signs, history, correlations, known, extensions }
     }
 
-    /// Extension data whose meaning is known.
-    pub fn known(&self) -> Vec<Known> {
-        self.extensions.iter().filter_map(Extension::known).collect()
-    }
-
-    /// By what it was recognised as a recording session, if by anything.
-    pub fn sign(&self) -> Option<Sign> {
-        self.sign
-    }
-
-    /// Whose client it is, if that is known, and every sign that was seen.
-    pub fn vendor(&self) -> (Option<Vendor>, &[VendorSign]) {
-        (self.vendor, &self.signs)
-    }
-
-    /// Identifiers by which the call may be found elsewhere.
-    pub fn correlations(&self) -> Vec<Correlation> {
-        let mut all = self.correlations.clone();
-        correlation::of_metadata(&self.history, &self.known(), &mut all);
-        all
-    }
-
-    /// The participants with their roles, and with names from header fields where the metadata has none.
-    pub fn participants(&self) -> Vec<ParticipantRecord> {
-        let roles = role::roles(&self.history, self.vendor, &self.known());
-        let mut people = self.history.participants.clone();
-        for (who, role) in people.iter_mut().zip(roles) {
+    /// Gives the participants their roles, and names from header fields where the metadata has none.
+    fn introduce(&mut self, known: &[Known]) {
+        let roles = role::roles(&self.history, self.vendor, known);
+        for (who, role) in self.history.participants.iter_mut().zip(roles) {
             who.role = role;
             if !who.names.is_empty() {
                 continue;
@@ -116,6 +114,5 @@ impl Dossier {
                 who.name_from = Some(header.to_owned());
             }
         }
-        people
     }
 }

@@ -26,7 +26,7 @@ pub use aor::is_personal;
 pub use body::Bodies;
 pub use correlation::Correlation;
 pub use cuts::Cuts;
-pub use dossier::Dossier;
+pub use dossier::{Dossier, Told};
 pub use extension::{Extension, Known, KnownKind};
 pub use history::History;
 pub use join::{Join, Speaker, TrackIdentity, identify};

@@ -22,13 +22,13 @@ pub enum Sign {
 impl Sign {
     /// The first sign that `invite` shows, if any.
     pub fn of(invite: &Message, bodies: &Bodies<'_>) -> Option<Sign> {
-        let signs = [
-            (invite.lists("Require", "siprec") || invite.lists("Supported", "siprec"), Sign::OptionTag),
-            (contact(invite), Sign::Contact),
-            (bodies.metadata.is_some() || looks_like_metadata(invite.body()), Sign::Metadata),
-            (vendor(invite), Sign::Vendor),
-        ];
-        signs.into_iter().find(|(shown, _)| *shown).map(|(_, sign)| sign)
+        let shown = |sign: &Sign| match sign {
+            Sign::OptionTag => invite.lists("Require", "siprec") || invite.lists("Supported", "siprec"),
+            Sign::Contact => contact(invite),
+            Sign::Metadata => bodies.metadata.is_some() || looks_like_metadata(invite.body()),
+            Sign::Vendor => vendor(invite),
+        };
+        [Sign::OptionTag, Sign::Contact, Sign::Metadata, Sign::Vendor].into_iter().find(shown)
     }
 }
 
@@ -63,8 +63,7 @@ mod tests {
             body.len()
         );
         let message = Message::parse_datagram(text.as_bytes()).expect("a message");
-        let content_type = message.content_type();
-        Sign::of(&message, &Bodies::of(content_type.as_deref(), message.body()))
+        Sign::of(&message, &Bodies::within(&message))
     }
 
     #[test]

@@ -2,9 +2,12 @@
 //!
 //! What is found decides nothing but how doubtful facts are read ([`super::role`]); it goes into the manifest with its signs.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Bodies, Metadata};
+use crate::base::lossy;
 use crate::sip::{Message, lex};
 
 /// A family of clients.
@@ -85,7 +88,7 @@ impl Place {
     }
 }
 
-/// In lower case: a word that the place holds.
+/// A word that the place holds, in whatever case.
 const SIGNS: &[(Vendor, Place, &str)] = &[
     (Vendor::Oracle, Place::Boundary, "unique-boundary-1"),
     (Vendor::Oracle, Place::From, "acmesrc"),
@@ -176,19 +179,20 @@ pub(super) fn recognise(
     (votes.iter().find(|(_, votes)| Some(*votes) == most).map(|(vendor, _)| *vendor), signs)
 }
 
-/// The places of one INVITE, in lower case.
-struct Seen(Vec<(Place, String)>);
+/// The places of one INVITE.
+struct Seen<'a>(Vec<(Place, Cow<'a, str>)>);
 
-impl Seen {
-    fn of(invite: &Message, bodies: &Bodies<'_>, metadata: &Metadata) -> Seen {
-        let mut seen = Vec::new();
+impl<'a> Seen<'a> {
+    fn of(invite: &'a Message, bodies: &Bodies<'a>, metadata: &'a Metadata) -> Seen<'a> {
+        let mut seen: Vec<(Place, Cow<'a, str>)> = Vec::new();
         let content_type = invite.content_type().unwrap_or_default();
         let parameters = content_type.find(';').map_or("", |at| &content_type[at..]);
-        seen.extend(lex::param(parameters, "boundary").map(|text| (Place::Boundary, text.to_owned())));
+        let boundary = lex::param(parameters, "boundary");
+        seen.extend(boundary.map(|text| (Place::Boundary, text.to_owned().into())));
         for (place, start) in [(Place::Origin, &b"o="[..]), (Place::SessionName, b"s=")] {
             let mut lines = bodies.sdp.unwrap_or_default().split(|b| *b == b'\n').take(4);
             let line = lines.find_map(|line| line.strip_prefix(start));
-            seen.extend(line.map(|line| (place, String::from_utf8_lossy(line).into_owned())));
+            seen.extend(line.map(|line| (place, lossy(line))));
         }
         for (place, name) in [
             (Place::UserAgent, "User-Agent"),
@@ -196,25 +200,27 @@ impl Seen {
             (Place::From, "From"),
             (Place::CallInfo, "Call-Info"),
         ] {
-            seen.extend(invite.headers(name).map(|value| (place, value.into_owned())));
+            seen.extend(invite.headers(name).map(|value| (place, value)));
         }
-        seen.extend(invite.fields().map(|(name, _)| (Place::HeaderName, name.into_owned())));
+        seen.extend(invite.fields().map(|(name, _)| (Place::HeaderName, name)));
         for extension in &metadata.extensions {
-            seen.extend(extension.namespace.clone().map(|space| (Place::Namespace, space)));
-            seen.push((Place::Element, extension.path.clone()));
+            seen.extend(extension.namespace.iter().map(|space| (Place::Namespace, space.into())));
+            seen.push((Place::Element, (&extension.path).into()));
         }
-        seen.extend(metadata.participants.iter().map(|one| (Place::ParticipantId, one.id.clone())));
-        seen.iter_mut().for_each(|(_, text)| text.make_ascii_lowercase());
+        seen.extend(metadata.participants.iter().map(|one| (Place::ParticipantId, (&one.id).into())));
         seen.dedup();
         Seen(seen)
     }
 
     fn shows(&self, place: Place, word: &str) -> bool {
+        let is = |part: &[u8]| part.eq_ignore_ascii_case(word.as_bytes());
         let fits = |text: &str| match place {
             // Words that stand in other boundaries, too.
-            Place::Boundary if word == "uniqueboundary" || word == "foobar" => text == word,
-            Place::Boundary | Place::HeaderName | Place::ParticipantId => text.starts_with(word),
-            _ => text.contains(word),
+            Place::Boundary if word == "uniqueboundary" || word == "foobar" => is(text.as_bytes()),
+            Place::Boundary | Place::HeaderName | Place::ParticipantId => {
+                text.as_bytes().get(..word.len()).is_some_and(is)
+            }
+            _ => text.as_bytes().windows(word.len()).any(is),
         };
         self.0.iter().any(|(at, text)| *at == place && fits(text))
     }

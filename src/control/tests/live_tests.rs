@@ -5,6 +5,19 @@ use crate::limits::KEPT_MESSAGES_MAX;
 use crate::siprec;
 
 #[test]
+fn a_short_call_has_one_manifest_unless_its_shard_takes_long_to_close_it() {
+    let mut world = World::new();
+    world.live(1);
+    world.bye(1, None);
+    world.pass(500);
+    assert!(world.jobs.is_empty(), "the last one is about to come");
+    world.pass(600);
+    assert!(matches!(world.jobs[..], [Job::Checkpoint(_)]));
+    world.shard_closes(1, Ok(()));
+    assert!(matches!(world.jobs[..], [_, Job::Finalise(_)]));
+}
+
+#[test]
 fn bye_closes_the_shard_then_finalises() {
     let mut world = World::new();
     world.live(1);
