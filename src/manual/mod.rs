@@ -3,6 +3,7 @@
 //! - [`life_of_a_packet`]: from the wire to the sealed frame
 //! - [`cost_of_a_packet`]: where each nanosecond of it goes
 //! - [`life_of_a_call`]: from INVITE to a recording that is complete
+//! - [`cost_of_a_call`]: where each microsecond of the control thread goes
 //! - [`sealed_format`]: what a recording is, byte by byte, for whoever has to open one without us
 //! - [`interop`]: what recording clients really send, where it is taken care of, and what proves it
 //! - [`media_encryption`]: SRTP, from the session description to the packet
@@ -13,6 +14,7 @@
 //! - [`proving`]: what `./check` proves, and how to add to it
 //! - [`glossary`]: the words
 
+pub mod cost_of_a_call;
 pub mod cost_of_a_packet;
 pub mod failure_model;
 pub mod glossary;
