@@ -68,8 +68,9 @@
 //! # Order at close
 //!
 //! Frames, final frame, truncate, sync; then frame 0 and block 0, sync; then `0001.tape.part` becomes `0001.tape`, and the folder is synced. When all
-//! segments are there, they are hashed, the manifest is sealed beside the old one and renamed over it, and the folder moves from `active/`
-//! to the day the recording started. Each step may be the last one before a crash; `recover` goes on from any of them.
+//! segments are there, they are hashed, the manifest is sealed beside the old one, synced and renamed over it, and the folder is synced; then it moves
+//! from `active/` to the day the recording started. Each step may be the last one before a crash; `recover` goes on from any of them.
+//! Recordings that end together go through these steps together: none of them is taken further before what it needs is durable.
 //!
 //! # Keys
 //!

@@ -1,7 +1,7 @@
 //! The background pool: a few threads that write manifests and finalise recordings, so that neither shards nor signalling ever wait for
 //! a file system's metadata.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
@@ -10,9 +10,9 @@ use std::thread::JoinHandle;
 use super::Finished;
 use crate::base::RecordingId;
 use crate::control::{Job, Paper};
-use crate::limits::{FINALISE_BACKLOG_MAX, MOVE_BATCH, POOL_THREADS};
-use crate::link::CallId;
-use crate::store::{self, Keyring, Mover, OsDisk, Sealed, StoreError};
+use crate::limits::{FINALISE_BACKLOG_MAX, POOL_BATCH, POOL_BATCH_BYTES, POOL_GATHER, POOL_THREADS};
+use crate::recording::Manifest;
+use crate::store::{self, Keyring, OsDisk, Sealed, StoreError, Writer};
 use crate::sys::{OsEntropy, affinity};
 
 /// The pool. Each call's jobs run on one of its threads, in order.
@@ -76,42 +76,21 @@ impl Pool {
     }
 }
 
-/// Jobs that wait, and how many of each call.
-#[derive(Default)]
-struct Line {
-    jobs: VecDeque<Job>,
-    waiting: HashMap<CallId, u32>,
+/// Waits for a job, and then a moment for more. `None` once no more can come.
+fn next_batch(jobs: &mpsc::Receiver<Job>) -> Option<Vec<Job>> {
+    let first = jobs.recv().ok()?;
+    std::thread::sleep(POOL_GATHER);
+    Some(std::iter::once(first).chain(jobs.try_iter()).take(POOL_BATCH).collect())
 }
 
-impl Line {
-    /// The next job, and whether another of the same call waits already. `None` once no more can come.
-    fn next(&mut self, source: &mpsc::Receiver<Job>) -> Option<(Job, bool)> {
-        if !self.has_more(source) {
-            let job = source.recv().ok()?;
-            self.add(job);
-        }
-        let job = self.jobs.pop_front()?;
-        let call = job.call();
-        let left = self.waiting.get(&call).map_or(0, |waiting| waiting - 1);
-        match left {
-            0 => self.waiting.remove(&call),
-            left => self.waiting.insert(call, left),
-        };
-        Some((job, left > 0))
-    }
-
-    /// Whether a job waits already.
-    fn has_more(&mut self, source: &mpsc::Receiver<Job>) -> bool {
-        while let Ok(job) = source.try_recv() {
-            self.add(job);
-        }
-        !self.jobs.is_empty()
-    }
-
-    fn add(&mut self, job: Job) {
-        *self.waiting.entry(job.call()).or_default() += 1;
-        self.jobs.push_back(job);
-    }
+/// Leaves out each checkpoint that another job of its call follows: that says all that it says, and more. So there is one job of each call, for
+/// the others are the last of theirs.
+fn without_superseded(mut batch: Vec<Job>) -> Vec<Job> {
+    let mut later = HashSet::with_capacity(batch.len());
+    batch.reverse();
+    batch.retain(|job| later.insert(job.call()) || !matches!(job, Job::Checkpoint(_)));
+    batch.reverse();
+    batch
 }
 
 impl Worker {
@@ -119,51 +98,68 @@ impl Worker {
         if let Err(why) = affinity::stand_back() {
             tracing::debug!(%why, "the background pool runs at the priority of the shards");
         }
-        let mut line = Line::default();
-        let (mut mover, mut sealed) = (Mover::default(), Vec::with_capacity(MOVE_BATCH));
-        while let Some((job, superseded)) = line.next(jobs) {
-            match job {
-                // What comes after it says all that it says, and more.
-                Job::Checkpoint(_) if superseded => {}
-                Job::Checkpoint(paper) => self.checkpoint(*paper),
-                Job::Finalise(paper) => sealed.extend(self.finalise(*paper)),
-                Job::Discard { dir, .. } => discard(&dir),
-            }
-            self.pending.fetch_sub(1, Ordering::Relaxed);
-            if sealed.len() >= MOVE_BATCH || !line.has_more(jobs) {
-                mover.move_all(&OsDisk, &self.recordings, &sealed, |one, moved| self.moved(one, moved));
+        let mut writer = Writer::default();
+        while let Some(batch) = next_batch(jobs) {
+            let count = batch.len();
+            let mut sealed = Vec::with_capacity(count);
+            let mut write = |sealed: &mut Vec<Sealed>| {
+                writer.write_all(&OsDisk, &self.recordings, sealed, |one, done| self.written(one, done));
                 sealed.clear();
+            };
+            for job in without_superseded(batch) {
+                sealed.extend(self.seal(job));
+                if sealed.iter().map(Sealed::bytes).sum::<usize>() > POOL_BATCH_BYTES {
+                    write(&mut sealed);
+                }
+            }
+            write(&mut sealed);
+            self.pending.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    fn seal(&self, job: Job) -> Option<Sealed> {
+        match job {
+            Job::Checkpoint(paper) => {
+                let (manifest, keyring) = taken_apart(*paper);
+                store::checkpoint(&self.recordings, &manifest, &keyring, &mut OsEntropy)
+                    .inspect_err(|why| not_written(manifest.recording, why))
+                    .ok()
+            }
+            Job::Finalise(paper) => {
+                let (manifest, keyring) = taken_apart(*paper);
+                let recording = manifest.recording;
+                store::finalise(&OsDisk, &self.recordings, manifest, &keyring, &mut OsEntropy)
+                    .inspect_err(|why| left(recording, why))
+                    .ok()
+            }
+            Job::Discard { dir, .. } => {
+                discard(&dir);
+                None
             }
         }
     }
 
-    fn checkpoint(&self, paper: Paper) {
-        let (recording, keyring) =
-            (paper.manifest.recording, Keyring { key: paper.key, wrapped: paper.wrapped });
-        let done = store::checkpoint(&OsDisk, &self.recordings, &paper.manifest, &keyring, &mut OsEntropy);
+    fn written(&self, one: &Sealed, done: Result<(), StoreError>) {
+        let Some(complete) = &one.complete else {
+            return done.unwrap_or_else(|why| not_written(one.recording, &why));
+        };
         if let Err(why) = done {
-            tracing::warn!(%recording, %why, "the manifest was not written; the next one may be");
-        }
-    }
-
-    fn finalise(&self, paper: Paper) -> Option<Sealed> {
-        let (recording, keyring) =
-            (paper.manifest.recording, Keyring { key: paper.key, wrapped: paper.wrapped });
-        store::finalise(&OsDisk, &self.recordings, paper.manifest, &keyring, &mut OsEntropy)
-            .inspect_err(|why| left(recording, why))
-            .ok()
-    }
-
-    fn moved(&self, one: &Sealed, moved: Result<(), StoreError>) {
-        if let Err(why) = moved {
             return left(one.recording, &why);
         }
-        tracing::info!(recording = %one.recording, folder = ?one.complete, "recording finished");
+        tracing::info!(recording = %one.recording, folder = ?complete, "recording finished");
         if let Some(finished) = &self.finished {
             // Nobody listens any more: fine.
-            let _ = finished.send(Finished { recording: one.recording, folder: one.complete.clone() });
+            let _ = finished.send(Finished { recording: one.recording, folder: complete.clone() });
         }
     }
+}
+
+fn taken_apart(paper: Paper) -> (Manifest, Keyring) {
+    (paper.manifest, Keyring { key: paper.key, wrapped: paper.wrapped })
+}
+
+fn not_written(recording: RecordingId, why: &StoreError) {
+    tracing::warn!(%recording, %why, "the manifest was not written; the next one may be");
 }
 
 fn left(recording: RecordingId, why: &StoreError) {
@@ -183,18 +179,36 @@ fn discard(dir: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Wall;
+    use crate::link::CallId;
+    use crate::seal::DataKey;
+
+    fn job(call: u64) -> Job {
+        Job::Discard { call: CallId(call), dir: PathBuf::new() }
+    }
+
+    fn checkpoint(call: u64) -> Job {
+        let recording = "0199f0a1b2c370008000000000000001".parse().unwrap();
+        let manifest = Manifest::new(recording, "acme", Wall(0));
+        let key = DataKey::new([0; 32]);
+        Job::Checkpoint(Box::new(Paper { call: CallId(call), manifest, key, wrapped: Vec::new() }))
+    }
 
     #[test]
-    fn jobs_come_in_order_and_each_knows_whether_another_of_its_call_waits() {
+    fn what_waits_comes_together_and_in_order() {
         let (queue, jobs) = mpsc::channel();
-        for call in [1, 2, 1, 1] {
-            queue.send(Job::Discard { call: CallId(call), dir: PathBuf::new() }).unwrap();
-        }
+        [1, 2, 1].into_iter().for_each(|call| queue.send(job(call)).unwrap());
         drop(queue);
-        let mut line = Line::default();
-        let order: Vec<_> =
-            std::iter::from_fn(|| line.next(&jobs)).map(|(job, more)| (job.call().0, more)).collect();
-        assert_eq!(order, [(1, true), (2, false), (1, true), (1, false)]);
-        assert!(line.waiting.is_empty());
+        let batch = next_batch(&jobs).unwrap();
+        assert_eq!(batch.iter().map(|job| job.call().0).collect::<Vec<_>>(), [1, 2, 1]);
+        assert!(next_batch(&jobs).is_none());
+    }
+
+    #[test]
+    fn a_checkpoint_is_left_out_when_something_of_its_call_follows() {
+        let batch = [checkpoint(1), checkpoint(2), checkpoint(1), checkpoint(3), job(3)];
+        let left = without_superseded(batch.into());
+        let told = left.iter().map(|job| (job.call().0, matches!(job, Job::Checkpoint(_))));
+        assert_eq!(told.collect::<Vec<_>>(), [(2, true), (1, true), (3, false)]);
     }
 }

@@ -1,5 +1,9 @@
 //! Sealing of manifests, and the end of a recording: hashes, the last manifest, the move out of `active/`.
 //!
+//! ```text
+//!   hash, seal ─▶ written beside the old one ▸ durable ▸ renamed over it ▸ folder durable ─▶ moved to its day ▸ both folders durable
+//!                 '---------- Writer: of many recordings together, each step for all of them before the next ---------------'
+//! ```
 //! Each step leaves what the one before it made durable, so that a crash between two of them is mended by doing it all again.
 
 use std::collections::BTreeSet;
@@ -10,12 +14,16 @@ use aws_lc_rs::digest;
 
 use super::disk::Disk;
 use super::names::*;
-use super::sealed_file::{OpenError, SealedFile};
+use super::sealed_file::OpenError;
 use crate::base::{Entropy, RecordingId, SegmentNumber, Wall};
 use crate::keys::KeyError;
+use crate::limits::{BLOCK0_BYTES, FRAME_BYTES};
 use crate::recording::Manifest;
-use crate::recording::manifest::{RecordingState, SegmentEntry};
+use crate::recording::manifest::RecordingState;
 use crate::seal::{Block0, Block0Error, DataKey, StreamSeed, WrappedKey, seal_whole};
+
+/// Bytes of a segment that are read for its hash at once.
+const HASHED_AT_ONCE: usize = 64 * FRAME_BYTES;
 
 /// The data key of a recording, and the ways it is wrapped.
 pub struct Keyring {
@@ -70,39 +78,59 @@ impl<T> At<T> for io::Result<T> {
     }
 }
 
-/// Writes the manifest as it stands beside the segments of a recording that runs. Replaces the one before it, whole or not at all.
-pub fn checkpoint(
-    disk: &dyn Disk,
-    root: &Path,
-    manifest: &Manifest,
-    keyring: &Keyring,
-    entropy: &mut dyn Entropy,
-) -> Result<(), StoreError> {
-    let folder = active_folder(root, manifest.recording);
-    disk.create_folder(&folder).at(&folder)?;
-    write_manifest(disk, &folder, manifest, keyring, entropy)
-}
-
-/// A recording that is whole and durable, and only has to move out of `active/`.
+/// A recording's manifest, sealed and not yet written, and where its folder belongs. A [`Writer`] does the rest.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Sealed {
     /// Which.
     pub recording: RecordingId,
     /// Its folder in `active/`.
     pub folder: PathBuf,
-    /// Where it belongs, below its day.
-    pub complete: PathBuf,
+    /// Where it belongs, below its day, if it is complete.
+    pub complete: Option<PathBuf>,
+    /// The file, if it is not there already.
+    manifest: Option<Vec<u8>>,
 }
 
 impl Sealed {
+    /// One whose manifest is written.
+    pub(super) fn written(recording: RecordingId, folder: PathBuf, complete: PathBuf) -> Sealed {
+        Sealed { recording, folder, complete: Some(complete), manifest: None }
+    }
+
+    /// Where the recording is once all is done.
+    pub fn place(&self) -> &Path {
+        self.complete.as_ref().unwrap_or(&self.folder)
+    }
+
+    /// Bytes that are to be written.
+    pub fn bytes(&self) -> usize {
+        self.manifest.as_ref().map_or(0, Vec::len)
+    }
+
     /// It was moved before, and only the answer was lost.
     fn is_moved(&self, disk: &dyn Disk) -> bool {
-        disk.list(&self.folder).is_err() && disk.list(&self.complete).is_ok()
+        disk.list(&self.folder).is_err()
+            && self.complete.as_ref().is_some_and(|complete| disk.list(complete).is_ok())
+    }
+
+    fn manifest_path(&self) -> PathBuf {
+        self.folder.join(MANIFEST)
     }
 }
 
-/// Completes a recording whose segments are all closed: hashes them and seals the last manifest. May be repeated after a failure; a
-/// [`Mover`] does the rest.
+/// Seals the manifest as it stands of a recording that runs.
+pub fn checkpoint(
+    root: &Path,
+    manifest: &Manifest,
+    keyring: &Keyring,
+    entropy: &mut dyn Entropy,
+) -> Result<Sealed, StoreError> {
+    let bytes = Some(seal(manifest, keyring, entropy)?);
+    let folder = active_folder(root, manifest.recording);
+    Ok(Sealed { recording: manifest.recording, folder, complete: None, manifest: bytes })
+}
+
+/// Completes a recording whose segments are all closed: hashes them and seals the last manifest. May be repeated after a failure.
 pub fn finalise(
     disk: &dyn Disk,
     root: &Path,
@@ -111,48 +139,64 @@ pub fn finalise(
     entropy: &mut dyn Entropy,
 ) -> Result<Sealed, StoreError> {
     let recording = manifest.recording;
-    let sealed = Sealed {
-        recording,
-        folder: active_folder(root, recording),
-        complete: complete_folder(root, recording, started(&manifest)?),
-    };
+    let complete = complete_folder(root, recording, started(&manifest)?);
+    let mut sealed = Sealed::written(recording, active_folder(root, recording), complete);
     manifest.state = RecordingState::Complete;
     manifest.ledger_until = None;
-    match seal_folder(disk, &sealed.folder, &mut manifest, keyring, entropy) {
-        Err(why) if !sealed.is_moved(disk) => Err(why),
-        _ => Ok(sealed),
+    match seal_hashed(disk, &sealed.folder, &mut manifest, keyring, entropy) {
+        Ok(bytes) => sealed.manifest = Some(bytes),
+        Err(_) if sealed.is_moved(disk) => {}
+        Err(why) => return Err(why),
     }
+    Ok(sealed)
 }
 
-/// Moves recordings to their days. Many at once cost little more than one: each folder in which names change is synced once.
+/// Writes manifests and moves recordings to their days. Many at once cost little more than one: what has to be durable before the next step
+/// is made so for all of them together.
 #[derive(Default, Debug)]
-pub struct Mover {
+pub struct Writer {
     /// The day that the last one went to, whose name and those above it are durable.
     day: PathBuf,
 }
 
-impl Mover {
-    /// Moves all of `sealed`, and tells of each what came of it. May be repeated after a failure.
-    pub fn move_all(
+impl Writer {
+    /// Does what is left to do for all of `sealed`, each of another recording, and tells of each what came of it. May be repeated after a
+    /// failure.
+    pub fn write_all(
         &mut self,
         disk: &dyn Disk,
         root: &Path,
         sealed: &[Sealed],
         mut tell: impl FnMut(&Sealed, Result<(), StoreError>),
     ) {
-        let mut moved = Vec::with_capacity(sealed.len());
-        for one in sealed {
-            match self.rename(disk, root, one) {
-                Ok(()) => moved.push(one),
+        let mut written = Vec::with_capacity(sealed.len());
+        if replace_manifests(disk, sealed).is_ok() {
+            written.extend(sealed);
+        } else {
+            // Whose fault it was is found out one by one: the others should not suffer for it.
+            for one in sealed {
+                match replace_manifests(disk, std::slice::from_ref(one)) {
+                    Ok(()) => written.push(one),
+                    Err(why) => tell(one, Err(why)),
+                }
+            }
+        }
+        let mut moved = Vec::with_capacity(written.len());
+        for one in written {
+            let Some(complete) = &one.complete else {
+                tell(one, Ok(()));
+                continue;
+            };
+            match self.rename(disk, root, one, complete) {
+                Ok(()) => moved.push((one, complete)),
                 Err(why) => tell(one, Err(why)),
             }
         }
-        let parents = |of: fn(&Sealed) -> &PathBuf| moved.iter().filter_map(move |one| of(one).parent());
-        let days = parents(|one| &one.complete).collect::<BTreeSet<_>>();
-        let active = parents(|one| &one.folder).collect::<BTreeSet<_>>();
+        let days = moved.iter().filter_map(|(_, complete)| complete.parent()).collect::<BTreeSet<_>>();
+        let active = moved.iter().filter_map(|(one, _)| one.folder.parent()).collect::<BTreeSet<_>>();
         let sync = |folder: &&Path| disk.sync_folder(folder).err().map(|why| (folder.to_path_buf(), why));
         let failed = days.iter().chain(&active).find_map(sync);
-        for one in moved {
+        for (one, _) in moved {
             // An error can't be copied; the system's number of it can.
             let again = |(folder, why): &(PathBuf, io::Error)| {
                 let why = why.raw_os_error().map_or_else(|| why.kind().into(), io::Error::from_raw_os_error);
@@ -162,15 +206,21 @@ impl Mover {
         }
     }
 
-    /// Moves one.
-    pub fn move_one(&mut self, disk: &dyn Disk, root: &Path, sealed: &Sealed) -> Result<(), StoreError> {
+    /// The same for one.
+    pub fn write_one(&mut self, disk: &dyn Disk, root: &Path, sealed: &Sealed) -> Result<(), StoreError> {
         let mut outcome = Ok(());
-        self.move_all(disk, root, std::slice::from_ref(sealed), |_, moved| outcome = moved);
+        self.write_all(disk, root, std::slice::from_ref(sealed), |_, done| outcome = done);
         outcome
     }
 
-    fn rename(&mut self, disk: &dyn Disk, root: &Path, one: &Sealed) -> Result<(), StoreError> {
-        let day = one.complete.parent().unwrap_or(root);
+    fn rename(
+        &mut self,
+        disk: &dyn Disk,
+        root: &Path,
+        one: &Sealed,
+        complete: &Path,
+    ) -> Result<(), StoreError> {
+        let day = complete.parent().unwrap_or(root);
         if self.day != day {
             disk.create_folder(day).at(day)?;
             // The folders of year, month and day may be new: each is a name in the one above.
@@ -178,16 +228,31 @@ impl Mover {
             above.into_iter().try_for_each(|above| disk.sync_folder(above).at(above))?;
             day.clone_into(&mut self.day);
         }
-        match disk.rename(&one.folder, &one.complete) {
+        match disk.rename(&one.folder, complete) {
             Ok(()) => Ok(()),
             Err(_) if one.is_moved(disk) => Ok(()),
             Err(why) => {
                 // Somebody may have removed the day's folder: it is looked at again next time.
                 self.day.clear();
-                Err(why).at(&one.complete)
+                Err(why).at(complete)
             }
         }
     }
+}
+
+/// Puts each manifest in the place of the one before it, whole or not at all, and makes that durable.
+fn replace_manifests(disk: &dyn Disk, sealed: &[Sealed]) -> Result<(), StoreError> {
+    let new = || sealed.iter().filter_map(|one| Some((one, one.manifest.as_deref()?)));
+    let Some((first, _)) = new().next() else { return Ok(()) };
+    let beside = |one: &Sealed| with_suffix(&one.manifest_path(), NEW);
+    let files: Vec<_> = new().map(|(one, bytes)| (beside(one), bytes)).collect();
+    disk.put_all(&files).at(&files[0].0)?;
+    for (one, _) in new() {
+        let path = one.manifest_path();
+        disk.rename(&beside(one), &path).at(&path)?;
+    }
+    let folders: Vec<&Path> = new().map(|(one, _)| one.folder.as_path()).collect();
+    disk.sync_folders(&folders).at(&first.folder)
 }
 
 /// Hashes the segments and writes the manifest that says so.
@@ -198,62 +263,56 @@ pub(super) fn seal_folder(
     keyring: &Keyring,
     entropy: &mut dyn Entropy,
 ) -> Result<(), StoreError> {
-    for entry in &mut manifest.segments {
-        hash(disk, folder, entry)?;
-    }
-    write_manifest(disk, folder, manifest, keyring, entropy)
+    let bytes = Some(seal_hashed(disk, folder, manifest, keyring, entropy)?);
+    let sealed =
+        Sealed { recording: manifest.recording, folder: folder.to_owned(), complete: None, manifest: bytes };
+    replace_manifests(disk, &[sealed])
 }
 
-fn hash(disk: &dyn Disk, folder: &Path, entry: &mut SegmentEntry) -> Result<(), StoreError> {
-    if entry.file != segment_file(entry.number) {
-        return Err(StoreError::NotDurable(entry.number));
-    }
-    let path = folder.join(&entry.file);
-    let sealed = SealedFile::open(disk, &path).map_err(|why| StoreError::Open(path.clone(), why))?;
-    let mut hasher = Hasher::new();
-    sealed.each_chunk(|bytes| hasher.add(bytes)).at(&path)?;
-    entry.bytes = sealed.size;
-    entry.sha256 = hasher.finish();
-    Ok(())
-}
-
-/// SHA-256 of a file from byte 4,096 on, as manifests hold it.
-pub(super) struct Hasher(digest::Context);
-
-impl Hasher {
-    pub(super) fn new() -> Hasher {
-        Hasher(digest::Context::new(&digest::SHA256))
-    }
-
-    pub(super) fn add(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
-    }
-
-    pub(super) fn finish(self) -> String {
-        self.0.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// Seals the manifest into a file beside the old one, which it then replaces.
-fn write_manifest(
+/// Hashes the segments and seals the manifest that says so.
+fn seal_hashed(
     disk: &dyn Disk,
     folder: &Path,
-    manifest: &Manifest,
+    manifest: &mut Manifest,
     keyring: &Keyring,
     entropy: &mut dyn Entropy,
-) -> Result<(), StoreError> {
+) -> Result<Vec<u8>, StoreError> {
+    for entry in &mut manifest.segments {
+        if entry.file != segment_file(entry.number) {
+            return Err(StoreError::NotDurable(entry.number));
+        }
+        let path = folder.join(&entry.file);
+        (entry.bytes, entry.sha256) = sha256(disk, &path).at(&path)?;
+    }
+    seal(manifest, keyring, entropy)
+}
+
+/// Bytes of a file, and their SHA-256 from byte 4,096 on as manifests hold it.
+pub(super) fn sha256(disk: &dyn Disk, path: &Path) -> io::Result<(u64, String)> {
+    let mut hasher = digest::Context::new(&digest::SHA256);
+    // A byte more than a short file has: what is not filled ends it.
+    let mut chunk = vec![0; HASHED_AT_ONCE.min(disk.size(path)? as usize + 1)];
+    let mut offset = 0;
+    loop {
+        let bytes = disk.read(path, offset, &mut chunk)?;
+        let skipped = (BLOCK0_BYTES as u64).saturating_sub(offset).min(bytes as u64) as usize;
+        hasher.update(&chunk[skipped..bytes]);
+        offset += bytes as u64;
+        if bytes < chunk.len() {
+            let digest = hasher.finish();
+            return Ok((offset, digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()));
+        }
+    }
+}
+
+/// The manifest as a sealed file.
+fn seal(manifest: &Manifest, keyring: &Keyring, entropy: &mut dyn Entropy) -> Result<Vec<u8>, StoreError> {
     let json = manifest.to_json();
     let block0 =
         Block0::manifest(manifest.recording, &manifest.tenant, started(manifest)?, keyring.wrapped.clone());
     // JSON may be followed by spaces, so that a manifest is a whole number of frames like everything else. Each writing has its own salt.
     let seed = StreamSeed::new(entropy);
-    let sealed = seal_whole(block0, &keyring.key, &seed, &json, b' ', json.len() as u64);
-    let sealed = sealed.map_err(StoreError::Block0)?;
-    let path = folder.join(MANIFEST);
-    let beside = with_suffix(&path, NEW);
-    disk.put(&beside, &sealed).at(&beside)?;
-    disk.rename(&beside, &path).at(&path)?;
-    disk.sync_folder(folder).at(folder)
+    seal_whole(block0, &keyring.key, &seed, &json, b' ', json.len() as u64).map_err(StoreError::Block0)
 }
 
 /// The start of a recording as an instant.
@@ -265,7 +324,7 @@ pub(super) fn started(manifest: &Manifest) -> Result<Wall, StoreError> {
 mod tests {
     use super::*;
     use crate::store::testing::Fixture;
-    use crate::store::{read_manifest, verify};
+    use crate::store::{OsDisk, read_manifest, verify};
 
     #[test]
     fn a_finalised_recording_lies_under_its_day_and_verifies() {
@@ -295,6 +354,29 @@ mod tests {
             let folder = fixture.finalise(&[(1, 0, 5000)]).unwrap();
             let report = verify(&fixture.disk, &[folder], Some(&fixture.keys), &|_| {});
             assert_eq!(report.findings, vec![], "failed at step {step}");
+        }
+    }
+
+    #[test]
+    fn one_that_cant_be_written_holds_up_no_other() {
+        let (fixture, home) = (Fixture::new(), tempfile::tempdir().unwrap());
+        let recordings = (1..=6).map(|number| format!("019a0a1b2c3d7000800000000000000{number}"));
+        let sealed: Vec<Sealed> = recordings
+            .map(|recording| {
+                let manifest =
+                    Manifest { recording: recording.parse().unwrap(), ..fixture.manifest(&[(1, 0, 5000)]) };
+                checkpoint(home.path(), &manifest, &fixture.keyring(), &mut fixture.entropy()).unwrap()
+            })
+            .collect();
+        sealed[1..].iter().for_each(|one| OsDisk.create_folder(&one.folder).unwrap());
+        let mut told = Vec::new();
+        Writer::default()
+            .write_all(&OsDisk, home.path(), &sealed, |one, done| told.push((one.recording, done.is_ok())));
+        told.sort();
+        let wanted = sealed.iter().map(|one| (one.recording, one.recording != sealed[0].recording));
+        assert_eq!(told, wanted.collect::<Vec<_>>());
+        for one in &sealed[1..] {
+            assert!(read_manifest(&OsDisk, &one.folder.join(MANIFEST), &fixture.keys).is_ok());
         }
     }
 

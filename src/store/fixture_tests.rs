@@ -326,8 +326,8 @@ impl Fixture {
 
     pub fn finish(&self, manifest: Manifest) -> Result<PathBuf, StoreError> {
         let sealed = finalise(&self.disk, &self.root, manifest, &self.keyring(), &mut self.entropy())?;
-        Mover::default().move_one(&self.disk, &self.root, &sealed)?;
-        Ok(sealed.complete)
+        Writer::default().write_one(&self.disk, &self.root, &sealed)?;
+        Ok(sealed.place().to_owned())
     }
 
     pub fn recover(&self) -> Result<RecoveredRecording, StoreError> {

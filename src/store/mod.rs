@@ -22,7 +22,7 @@ mod verify_recording;
 
 pub use disk::{Disk, Entry, OsDisk};
 pub use export::{ExportError, Exported, export};
-pub use finalise::{Keyring, Mover, Sealed, StoreError, checkpoint, finalise};
+pub use finalise::{Keyring, Sealed, StoreError, Writer, checkpoint, finalise};
 pub use lock::{ActiveLock, LockError};
 pub use names::*;
 pub use recover::{Found, RecoveredRecording, recover, recover_recording};

@@ -100,9 +100,8 @@ pub fn recover_recording(
     if let Some(root) = root {
         // A run that died may have left the manifest's name in the folder unsynced.
         disk.sync_folder(folder).at(folder)?;
-        let sealed =
-            Sealed { recording: manifest.recording, folder: folder.to_owned(), complete: place.clone() };
-        Mover::default().move_one(disk, root, &sealed)?;
+        let sealed = Sealed::written(manifest.recording, folder.to_owned(), place.clone());
+        Writer::default().write_one(disk, root, &sealed)?;
     }
     outcome.folder = Some(place);
     Ok(outcome)

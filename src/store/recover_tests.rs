@@ -69,7 +69,8 @@ fn what_the_checkpoint_knew_is_kept_up_to_the_end_of_the_audio() {
         vec![loss(100, 260), loss(end - 10, end + 150), loss(end + 150, end + 310)];
     checkpoint_manifest.ledger_until = Some(end + 310);
     let keyring = fixture.keyring();
-    checkpoint(&fixture.disk, &fixture.root, &checkpoint_manifest, &keyring, &mut fixture.entropy()).unwrap();
+    let sealed = checkpoint(&fixture.root, &checkpoint_manifest, &keyring, &mut fixture.entropy()).unwrap();
+    Writer::default().write_one(&fixture.disk, &fixture.root, &sealed).unwrap();
     let folder = fixture.recover().unwrap().folder.unwrap();
     verified(&fixture, &folder);
     let manifest = manifest(&fixture, &folder);
@@ -145,8 +146,8 @@ fn a_closed_segment_that_was_only_not_renamed_keeps_its_exact_length() {
     let path = fixture.segment(1, 0, 5001);
     fixture.disk.rename(&path, &part_path(&fixture.root, fixture.recording, 1)).unwrap();
     let keyring = fixture.keyring();
-    checkpoint(&fixture.disk, &fixture.root, &fixture.manifest(&[]), &keyring, &mut fixture.entropy())
-        .unwrap();
+    let sealed = checkpoint(&fixture.root, &fixture.manifest(&[]), &keyring, &mut fixture.entropy()).unwrap();
+    Writer::default().write_one(&fixture.disk, &fixture.root, &sealed).unwrap();
     let outcome = fixture.recover().unwrap();
     assert_eq!((outcome.samples, outcome.lost_ms_max), (5001, 0));
     verified(&fixture, &outcome.folder.unwrap());

@@ -58,7 +58,7 @@ impl From<io::Error> for OpenError {
 /// A sealed file whose block 0 has been read.
 #[derive(Clone)]
 pub struct SealedFile<'d> {
-    disk: &'d dyn Disk,
+    pub(super) disk: &'d dyn Disk,
     /// Where it is.
     pub path: PathBuf,
     /// Its block 0. Not authenticated, but for the recording and the segment number.
@@ -92,22 +92,6 @@ impl<'d> SealedFile<'d> {
     pub fn whole_frames(&self) -> u32 {
         let frames = self.size.saturating_sub(AUDIO_OFFSET) / FRAME_BYTES as u64;
         frames.min(u64::from(SEGMENT_FRAMES_MAX)) as u32
-    }
-
-    /// Shows everything from byte 4,096 on, in pieces.
-    pub fn each_chunk(&self, mut show: impl FnMut(&[u8])) -> io::Result<()> {
-        let mut offset = BLOCK0_BYTES as u64;
-        let batch = BATCH_FRAMES as usize * FRAME_BYTES;
-        // A byte more than a short file has: what is not filled ends it.
-        let mut chunk = vec![0; batch.min(self.size.saturating_sub(offset) as usize + 1)];
-        loop {
-            let bytes = self.disk.read(&self.path, offset, &mut chunk)?;
-            show(&chunk[..bytes]);
-            offset += bytes as u64;
-            if bytes < chunk.len() {
-                return Ok(());
-            }
-        }
     }
 
     /// What the data key is bound to.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::disk::Disk;
-use super::finalise::Hasher;
+use super::finalise::sha256;
 use super::names::*;
 use super::sealed_file::{OpenError, OpenedFile, SealedFile, read_manifest};
 use super::verify::{Problem, Report};
@@ -220,9 +220,7 @@ impl Runs {
 
 impl OpenedFile<'_> {
     fn sha256(&self) -> std::io::Result<String> {
-        let mut hasher = Hasher::new();
-        self.sealed.each_chunk(|bytes| hasher.add(bytes))?;
-        Ok(hasher.finish())
+        Ok(sha256(self.sealed.disk, &self.sealed.path)?.1)
     }
 }
 

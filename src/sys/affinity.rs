@@ -43,12 +43,10 @@ pub fn pin_thread(core: usize) -> io::Result<()> {
     }
 }
 
-/// Lets the calling thread stand back behind those that can't wait (nice 10): where a core is short, background work waits, not a shard.
+/// Lets the calling thread stand back behind those that can't wait (nice 19): where a core is short, background work waits, not a shard.
 pub fn stand_back() -> io::Result<()> {
     // SAFETY: no memory is involved; on Linux 0 is the calling thread.
-    let before = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    // SAFETY: as above.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, before.max(10)) } {
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -132,6 +130,6 @@ mod tests {
             stand_back().unwrap();
             nice()
         });
-        assert_eq!((behind.join().unwrap(), nice()), (before.max(10), before));
+        assert_eq!((behind.join().unwrap(), nice()), (19, before));
     }
 }

@@ -11,7 +11,7 @@ use tapehead::limits::{AUDIO_OFFSET, BLOCK0_BYTES, STREAM_HEADER_BYTES};
 use tapehead::media::SampleFormat;
 use tapehead::recording::{Manifest, manifest::SegmentEntry, wav};
 use tapehead::seal::{AudioParams, Block0, DataKey, State, StreamSeed, seal_whole};
-use tapehead::store::{Keyring, Mover, OsDisk, finalise, part_path, segment_file};
+use tapehead::store::{Keyring, OsDisk, Writer, finalise, part_path, segment_file};
 use tapehead::sys::OsEntropy;
 
 pub const STARTED: Wall = Wall(1_795_269_802_512_000_000);
@@ -90,8 +90,8 @@ impl Recording {
             recovered: false,
         }];
         let sealed = finalise(&OsDisk, &self.root(), manifest, &self.keyring, &mut OsEntropy).unwrap();
-        Mover::default().move_one(&OsDisk, &self.root(), &sealed).unwrap();
-        sealed.complete
+        Writer::default().write_one(&OsDisk, &self.root(), &sealed).unwrap();
+        sealed.place().to_owned()
     }
 
     /// The master key file.

@@ -11,7 +11,7 @@ use tapehead::recording::manifest::{self, Manifest, SegmentEntry};
 use tapehead::recording::{layout, wav};
 use tapehead::rtp;
 use tapehead::seal::{AudioParams, Block0, DataKey, StreamSeed, seal_whole};
-use tapehead::store::{Keyring, Mover, OsDisk, finalise};
+use tapehead::store::{Keyring, OsDisk, Writer, finalise};
 
 use super::*;
 use crate::profile::{Codec, Dtx, GilbertElliott, Hold, Late, Reorder};
@@ -195,7 +195,7 @@ impl Fixture {
         manifest.ended = Some((STARTED + Duration::from_secs(1)).to_rfc3339());
         let keyring = Keyring { key, wrapped };
         let sealed = finalise(&OsDisk, &root, manifest, &keyring, &mut self.entropy).unwrap();
-        Mover::default().move_one(&OsDisk, &root, &sealed).unwrap();
+        Writer::default().write_one(&OsDisk, &root, &sealed).unwrap();
     }
 
     fn verify(&self) -> Verified {
