@@ -19,9 +19,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bare::{BarePoll, BareSteered, BareUring, Shape};
-use common::recorder::{self, BUFFERS, IO_URING, POLL, Recorder, STEERED, Way};
+use common::recorder::{self, BUFFERS, IO_URING, PACKET, POLL, Recorder, STEERED, Way};
 use common::{ANY_PORT, Load, Outcome, Receiver, median, run};
-use tapehead::config::{ReceiveChoice, RingChoice};
 use tapehead::limits::TICK;
 use tapehead::ring::any::AnyTier;
 use tapehead::ring::packet::{self, PacketPlan, PacketSource};
@@ -105,9 +104,6 @@ const SMOKE: Load = Load {
     measured: Duration::from_millis(700),
 };
 
-/// The tier that has to be asked for.
-const PACKET: Way = (RingChoice::IoUring, ReceiveChoice::Packet);
-
 fn slice(count: u16) -> PortSlice {
     recorder::slice(PORT_FIRST, count)
 }
@@ -187,7 +183,7 @@ impl Receiver for BarePacket {
     fn turn(&mut self) {
         clock::sleep_until(clock::mono() + TICK);
         let received = &mut self.received;
-        while self.source.receive(clock::both(), &mut |_| *received += 1) {}
+        while self.source.receive(clock::both(), &mut |group| *received += group.len() as u64) {}
     }
 
     fn received(&mut self) -> u64 {

@@ -25,6 +25,7 @@ pub type Way = (RingChoice, ReceiveChoice);
 pub const IO_URING: Way = (RingChoice::IoUring, ReceiveChoice::Sockets);
 pub const POLL: Way = (RingChoice::Poll, ReceiveChoice::Sockets);
 pub const STEERED: Way = (RingChoice::IoUring, ReceiveChoice::Steered);
+pub const PACKET: Way = (RingChoice::IoUring, ReceiveChoice::Packet);
 
 /// Ports on loopback.
 pub fn slice(first: u16, count: u16) -> PortSlice {

@@ -14,10 +14,10 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::{Completion, Errno, Op, Ring, RingPlan, SocketIx, Trouble, Waker};
+use super::{AHEAD_DATAGRAMS_MAX, Completion, Errno, Op, Ring, RingPlan, SocketIx, Trouble, Waker};
 use crate::base::{Mono, Wall};
 use crate::limits::TICK;
 use crate::sys::memory::BlockPool;
@@ -62,10 +62,43 @@ pub struct Arrived<'a> {
     pub truncated: bool,
 }
 
+/// Datagrams on their way from a source, as many as may be spoken of ahead.
+pub(super) struct Group<'a> {
+    datagrams: [Arrived<'a>; AHEAD_DATAGRAMS_MAX],
+    count: usize,
+}
+
+impl<'a> Group<'a> {
+    /// Without any.
+    pub(super) fn new() -> Group<'a> {
+        let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let none = Arrived { port: 0, from, arrival: Mono(0), payload: &[], truncated: false };
+        Group { datagrams: [none; AHEAD_DATAGRAMS_MAX], count: 0 }
+    }
+
+    /// Adds one; a group that is full is handed to `take` and empty again.
+    #[inline]
+    pub(super) fn push(&mut self, datagram: Arrived<'a>, take: &mut impl FnMut(&[Arrived<'_>])) {
+        self.datagrams[self.count] = datagram;
+        self.count += 1;
+        if self.count == AHEAD_DATAGRAMS_MAX {
+            self.hand_over(take);
+        }
+    }
+
+    /// Hands what there is to `take`.
+    pub(super) fn hand_over(&mut self, take: &mut impl FnMut(&[Arrived<'_>])) {
+        if self.count > 0 {
+            take(&self.datagrams[..std::mem::take(&mut self.count)]);
+        }
+    }
+}
+
 /// Where the datagrams of a slice come from.
 pub trait Source {
-    /// Hands to `take` what has come, a turn's worth at most; both clocks were just read. Whether there may be more at once.
-    fn receive(&mut self, clocks: (Mono, Wall), take: &mut impl FnMut(Arrived<'_>)) -> bool;
+    /// Hands to `take` what has come, a turn's worth at most, up to [`AHEAD_DATAGRAMS_MAX`] at a time; both clocks were just read. Whether there may
+    /// be more at once.
+    fn receive(&mut self, clocks: (Mono, Wall), take: &mut impl FnMut(&[Arrived<'_>])) -> bool;
 
     /// How many datagrams were dropped since this was last asked: for want of room, by the kernel; and those that could not be read.
     fn losses(&mut self) -> Losses;
@@ -134,13 +167,7 @@ impl<R: Ring, S: Source> Tier<R, S> {
         loop {
             let clocks = clock::both();
             let now = clocks.0;
-            let more = source.receive(clocks, &mut |datagram| match table.owner(&datagram) {
-                Some(socket) => {
-                    let Arrived { from, arrival, payload, truncated, .. } = datagram;
-                    sink(now, Completion::Received { socket, from, arrival, payload, truncated });
-                }
-                None => stray += 1,
-            });
+            let more = source.receive(clocks, &mut |group| stray += table.hand_out(group, now, sink));
             // Under more than can be taken, the rest waits in the kernel until it drops some, which is counted.
             if !more || now.since(*started.get_or_insert(now)) > TICK {
                 let Losses { dropped, failed, fragments, bad_checksums, malformed } = source.losses();
@@ -286,6 +313,28 @@ impl Table {
         self.sockets[socket.0 as usize].map(|index| self.slice.first + index)
     }
 
+    /// Says whose datagrams come, then gives them to their owners; how many have none.
+    fn hand_out(&self, group: &[Arrived<'_>], now: Mono, sink: &mut dyn FnMut(Mono, Completion<'_>)) -> u32 {
+        let (mut sockets, mut owned) = ([SocketIx(0); AHEAD_DATAGRAMS_MAX], [None; AHEAD_DATAGRAMS_MAX]);
+        let mut count = 0;
+        for (datagram, owned) in group.iter().zip(&mut owned) {
+            if let Some(socket) = self.owner(datagram) {
+                *owned = Some((socket, datagram));
+                sockets[count] = socket;
+                count += 1;
+            }
+        }
+        // A single one gains nothing by being announced.
+        if count > 1 {
+            sink(now, Completion::Ahead { sockets: &sockets[..count] });
+        }
+        for (socket, datagram) in owned.into_iter().flatten() {
+            let Arrived { from, arrival, payload, truncated, .. } = *datagram;
+            sink(now, Completion::Received { socket, from, arrival, payload, truncated });
+        }
+        (group.len() - count) as u32
+    }
+
     /// Whose this datagram is. One that came before its port was opened was meant for the port's last owner.
     #[inline]
     fn owner(&self, datagram: &Arrived<'_>) -> Option<SocketIx> {
@@ -298,8 +347,6 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     const SLICE: PortSlice = PortSlice { address: IpAddr::V4(Ipv4Addr::LOCALHOST), first: 20_000, count: 4 };
@@ -326,6 +373,37 @@ mod tests {
         table.close(SocketIx(0));
         assert_eq!((table.owner(&datagram(20_002, late)), table.port(SocketIx(0))), (None, None));
         assert_eq!(table.open(SocketIx(1), at(20_002)), Ok(at(20_002)));
+    }
+
+    #[test]
+    fn a_group_is_announced_and_then_handed_out_but_for_strays() {
+        let mut table = Table::new(SLICE, 4, &[]);
+        for (socket, port) in [(3, 20_000), (1, 20_002)] {
+            table.open(SocketIx(socket), at(port)).unwrap();
+        }
+        let late = Mono(u64::MAX);
+        let group = [20_002, 20_001, 20_000, 20_002].map(|port| datagram(port, late));
+        let mut told = Vec::new();
+        let strays = table.hand_out(&group, late, &mut |_, completion| match completion {
+            Completion::Ahead { sockets } => told.push(sockets.to_vec()),
+            Completion::Received { socket, .. } => told.push(vec![socket]),
+            other => panic!("{other:?}"),
+        });
+        let [first, second] = [SocketIx(1), SocketIx(3)];
+        assert_eq!(told, [vec![first, second, first], vec![first], vec![second], vec![first]]);
+        assert_eq!(strays, 1);
+    }
+
+    #[test]
+    fn a_full_group_is_handed_over_at_once_and_what_is_left_at_the_end() {
+        let (mut group, mut taken) = (Group::new(), Vec::new());
+        let mut take = |group: &[Arrived<'_>]| taken.push(group.len());
+        for _ in 0..AHEAD_DATAGRAMS_MAX + 3 {
+            group.push(datagram(20_000, Mono(1)), &mut take);
+        }
+        group.hand_over(&mut take);
+        group.hand_over(&mut take);
+        assert_eq!(taken, [AHEAD_DATAGRAMS_MAX, 3]);
     }
 
     #[test]

@@ -167,10 +167,7 @@ impl PacketSocket {
         if self.status().load(Ordering::Acquire) & STATUS_USER == 0 {
             return None;
         }
-        // SAFETY: within the block's descriptor, aligned, and the block is ours.
-        let word = |at| unsafe { self.start().add(at).cast::<u32>().read() };
-        let (packets, at) = (word(BLOCK_PACKETS), word(BLOCK_FIRST) as usize);
-        Some(Block { socket: self, packets, at })
+        Some(Block { socket: self })
     }
 
     /// The start of the block that is ours next.
@@ -189,9 +186,6 @@ impl PacketSocket {
 /// A block that is ours.
 pub struct Block<'a> {
     socket: &'a mut PacketSocket,
-    packets: u32,
-    /// Where in the block the next frame is.
-    at: usize,
 }
 
 /// A frame in a block.
@@ -208,26 +202,35 @@ pub struct Captured<'a> {
 }
 
 impl Block<'_> {
-    /// The next frame. What a frame claims is checked against the block: one that reaches out of it ends the block.
-    #[expect(clippy::should_implement_trait, reason = "an item borrows the block, which an Iterator's can't")]
-    pub fn next(&mut self) -> Option<Captured<'_>> {
-        if self.packets == 0 || self.at + size_of::<FrameHeader>() > self.socket.blocks.bytes {
-            return None;
-        }
-        let block = self.socket.start();
-        // SAFETY: within the block, which the kernel does not touch while it is ours; any bytes are a value.
-        let header = unsafe { block.add(self.at).cast::<FrameHeader>().read_unaligned() };
-        let (start, captured) = (self.at + usize::from(header.net), header.captured as usize);
-        self.packets -= 1;
+    /// What is in it.
+    pub fn frames(&self) -> Frames<'_> {
+        // SAFETY: the block is mapped, and unwritten for as long as it is ours, which it is while `self` is borrowed.
+        let bytes = unsafe { std::slice::from_raw_parts(self.socket.start(), self.socket.blocks.bytes) };
+        let word = |at| bytes[at..].first_chunk().map_or(0, |word| u32::from_ne_bytes(*word));
+        Frames { bytes, packets: word(BLOCK_PACKETS), at: word(BLOCK_FIRST) as usize }
+    }
+}
+
+/// The frames of a block. What one claims is checked against the block: one that reaches out of it is the last.
+pub struct Frames<'a> {
+    bytes: &'a [u8],
+    packets: u32,
+    /// Where in the block the next one is.
+    at: usize,
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Captured<'a>;
+
+    fn next(&mut self) -> Option<Captured<'a>> {
+        let frame = self.bytes.get(self.at..).filter(|frame| frame.len() >= size_of::<FrameHeader>())?;
+        self.packets = self.packets.checked_sub(1)?;
+        // SAFETY: as long as the header by the check; any bytes are a value.
+        let header = unsafe { frame.as_ptr().cast::<FrameHeader>().read_unaligned() };
         self.at += header.next_offset as usize;
-        if start + captured > self.socket.blocks.bytes {
-            self.packets = 0;
-            return None;
-        }
-        // SAFETY: within the block by the check; it stays ours, and unwritten, for as long as `self` is borrowed.
-        let bytes = unsafe { std::slice::from_raw_parts(block.add(start), captured) };
+        let start = usize::from(header.net);
         Some(Captured {
-            bytes,
+            bytes: frame.get(start..start + header.captured as usize)?,
             wire_bytes: header.len as usize,
             taken: Wall(u64::from(header.sec) * 1_000_000_000 + u64::from(header.nsec)),
             is_vouched: header.status & (STATUS_CSUM_NOT_READY | STATUS_CSUM_VALID) != 0,

@@ -28,15 +28,15 @@ use program::Want;
 
 use super::Errno;
 use super::arrival::ArrivalClock;
-use super::tier::{Arrived, Losses, PortSlice, Source};
+use super::tier::{Arrived, Group, Losses, PortSlice, Source};
 use crate::base::{Mono, Wall};
 use crate::limits::{
     PACKET_BLOCK_BYTES, PACKET_BLOCKS, PACKET_BLOCKS_MAX, PACKET_FRAME_BYTES, PACKET_LOCAL_BLOCK_BYTES,
     PACKET_STALL,
 };
 use crate::sys::bpf::{Attach, BpfError, Link, Map, Target, Words};
-use crate::sys::packet_socket::{Blocks, PacketSocket, Refused};
-use crate::sys::{clock, socket};
+use crate::sys::packet_socket::{Blocks, Captured, PacketSocket, Refused};
+use crate::sys::{cache, clock, socket};
 
 /// What is to be received.
 #[derive(Clone, Copy, Debug)]
@@ -309,25 +309,27 @@ impl PacketSource {
 }
 
 impl Source for PacketSource {
-    fn receive(&mut self, clocks: (Mono, Wall), take: &mut impl FnMut(Arrived<'_>)) -> bool {
+    fn receive(&mut self, clocks: (Mono, Wall), take: &mut impl FnMut(&[Arrived<'_>])) -> bool {
         self.arrivals.tick(clocks);
         let mut more = false;
         for Tap { socket, interface } in &mut self.taps {
-            let Some(mut block) = socket.block() else { continue };
+            let Some(block) = socket.block() else { continue };
             more = true;
-            while let Some(captured) = block.next() {
-                let (bytes, wire_bytes, is_vouched) =
-                    (captured.bytes, captured.wire_bytes, captured.is_vouched);
+            let mut group = Group::new();
+            for Captured { bytes, wire_bytes, taken, is_vouched } in block.frames() {
                 match frame::parse(&Frame { bytes, wire_bytes, is_vouched, interface: *interface }) {
                     Ok(frame::Datagram { port, from, payload, truncated }) => {
-                        let arrival = self.arrivals.arrival(Some(captured.taken));
-                        take(Arrived { port, from, arrival, payload, truncated });
+                        // Another core wrote it.
+                        cache::fetch(payload);
+                        let arrival = self.arrivals.arrival(Some(taken));
+                        group.push(Arrived { port, from, arrival, payload, truncated }, take);
                     }
                     Err(Fault::Fragment) => self.losses.fragments += 1,
                     Err(Fault::Checksum) => self.losses.bad_checksums += 1,
                     Err(Fault::Malformed) => self.losses.malformed += 1,
                 }
             }
+            group.hand_over(take);
         }
         more
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use super::arrival::{ArrivalClock, DropCount};
 use super::batch::Batch;
 use super::choice::TierError;
-use super::tier::{Arrived, Losses, PortSlice, Source};
+use super::tier::{Arrived, Group, Losses, PortSlice, Source};
 use crate::base::{Mono, Wall};
 use crate::limits::STEERED_SOCKET_BYTES;
 use crate::sys::bpf::{Attach, Link, Map, MapKind, Target};
@@ -141,8 +141,8 @@ impl Steered {
             let deadline = clock::mono() + ECHO_PATIENCE;
             let mut heard = false;
             while !heard && clock::mono() < deadline {
-                self.receive(clock::both(), &mut |datagram| {
-                    heard |= datagram.port == port && datagram.payload == word
+                self.receive(clock::both(), &mut |group| {
+                    heard |= group.iter().any(|it| it.port == port && it.payload == word)
                 });
                 if !heard {
                     clock::sleep_until(clock::mono() + Duration::from_millis(1));
@@ -157,7 +157,7 @@ impl Steered {
 }
 
 impl Source for Steered {
-    fn receive(&mut self, clocks: (Mono, Wall), take: &mut impl FnMut(Arrived<'_>)) -> bool {
+    fn receive(&mut self, clocks: (Mono, Wall), take: &mut impl FnMut(&[Arrived<'_>])) -> bool {
         self.arrivals.tick(clocks);
         for _ in 0..BATCHES_PER_TURN {
             let count = match self.batch.receive(&self.socket) {
@@ -171,18 +171,21 @@ impl Source for Steered {
                     continue;
                 }
             };
+            let mut group = Group::new();
             for index in 0..count {
                 let datagram = self.batch.datagram(index);
                 self.losses.dropped += self.drops.news(datagram.control.dropped).unwrap_or(0);
-                take(Arrived {
+                let arrived = Arrived {
                     // One that does not say where it went is nobody's; the kernel says it of each.
                     port: datagram.control.to_port.unwrap_or(0),
                     from: datagram.from,
                     arrival: self.arrivals.arrival(datagram.control.taken),
                     payload: datagram.payload,
                     truncated: datagram.truncated,
-                });
+                };
+                group.push(arrived, take);
             }
+            group.hand_over(take);
             if count < BATCH {
                 return false;
             }
