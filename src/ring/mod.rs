@@ -246,8 +246,9 @@ pub enum Completion<'a> {
     Trouble(Trouble),
 }
 
-/// Datagrams that one [`Completion::Ahead`] may speak of: what they touch fits into a core's first cache.
-pub const AHEAD_DATAGRAMS_MAX: usize = 16;
+/// Datagrams that one [`Completion::Ahead`] may speak of: what they touch fits into a core's second cache. Each step along the pointers waits once for
+/// all of them.
+pub const AHEAD_DATAGRAMS_MAX: usize = 64;
 
 /// What can go wrong with receiving and sending. Each has a counter.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -203,6 +203,12 @@ impl Call {
         self.segment.idle_until().is_some()
     }
 
+    /// Fetches into the cache what a look at it touches, once it is there itself.
+    pub fn fetch_look(&self) {
+        (0..self.media.len()).for_each(|track| self.fetch_track(track));
+        self.segment.fetch();
+    }
+
     /// Fetches into the cache what it holds of `track` in itself.
     pub fn fetch_track(&self, track: usize) {
         let (Some(media), Some(leg)) = (self.media.get(track), self.legs.get(track)) else { return };

@@ -149,6 +149,8 @@ struct Io<'a> {
     look: &'a mut Mono,
 }
 
+/// So many calls are looked at together: what that touches fits into a core's second cache.
+const LOOK_GROUP: usize = 16;
 /// The time of what does not happen.
 const NEVER: Mono = Mono(u64::MAX);
 
@@ -499,11 +501,17 @@ impl Core {
         if now >= self.tick_at {
             self.tick_at = now + TICK;
             // A plain list: to run through all of it costs less than to keep it in order.
+            let (mut due, mut count) = ([0; LOOK_GROUP], 0);
             for slot in 0..self.looks.len() {
                 if self.looks[slot] <= now {
-                    self.tick_call(slot as u32, now, blocks);
+                    due[count] = slot as u32;
+                    count += 1;
+                    if count == LOOK_GROUP {
+                        self.tick_calls(&due[..std::mem::take(&mut count)], now, blocks);
+                    }
                 }
             }
+            self.tick_calls(&due[..count], now, blocks);
         } else {
             for at in 0..self.urgent.len() {
                 self.tick_call(self.urgent[at], now, blocks);
@@ -520,6 +528,15 @@ impl Core {
             self.tell_stats(blocks);
         }
         self.events.flush();
+    }
+
+    /// Takes these calls further, after fetching into the cache what of them that will touch.
+    fn tick_calls(&mut self, slots: &[u32], now: Mono, blocks: &mut BlockPool) {
+        let calls = || slots.iter().filter_map(|slot| self.calls[*slot as usize].as_deref());
+        slots.iter().for_each(|slot| cache::fetch(&self.calls[*slot as usize]));
+        calls().for_each(cache::fetch);
+        calls().for_each(Call::fetch_look);
+        slots.iter().for_each(|slot| self.tick_call(*slot, now, blocks));
     }
 
     fn tick_call(&mut self, slot: u32, now: Mono, blocks: &mut BlockPool) {

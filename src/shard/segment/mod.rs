@@ -14,6 +14,7 @@ use crate::link::{SegmentPlan, SegmentReport};
 use crate::media::{SAMPLE_RATE, SampleFormat, Track};
 use crate::ring::{Errno, FileIx};
 use crate::seal::{AudioParams, Block0, Closing, FrameSealer};
+use crate::sys::cache;
 use crate::sys::memory::BlockIx;
 
 /// What the file waits for.
@@ -141,6 +142,11 @@ impl Segment {
     /// The window, once the format is decided.
     pub fn window(&mut self) -> Option<&mut Window> {
         self.window.as_mut()
+    }
+
+    /// Fetches into the cache what it needs to seal.
+    pub fn fetch(&self) {
+        self.output.as_deref().into_iter().for_each(cache::fetch);
     }
 
     /// The window, to look at.
