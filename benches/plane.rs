@@ -227,7 +227,9 @@ fn two_shards(load: Load, rounds: usize, smoke: bool) {
 
 /// Calls that are up, with nobody talking.
 fn idle(smoke: bool) {
-    let (calls, time) = if smoke { (200, Duration::from_secs(1)) } else { (2000, Duration::from_secs(10)) };
+    // Silence is written every 8 s, and a young file is given room more often: two rounds of it, after two.
+    let seconds = |warm_up, measured| (Duration::from_secs(warm_up), Duration::from_secs(measured));
+    let (calls, (warm_up, time)) = if smoke { (200, seconds(3, 1)) } else { (2000, seconds(20, 16)) };
     let mut recorder = Recorder::new(IO_URING, calls * 2, PORT_FIRST);
     let mut turn_for = |time: Duration| {
         let end = clock::mono() + time;
@@ -236,7 +238,7 @@ fn idle(smoke: bool) {
         }
         (clock::thread_cpu(), process_cpu())
     };
-    let (thread_before, all_before) = turn_for(Duration::from_secs(3));
+    let (thread_before, all_before) = turn_for(warm_up);
     let (thread, all) = turn_for(time);
     let (thread, all) = (thread - thread_before, all - all_before);
     let percent = |cpu: Duration| cpu.as_secs_f64() / time.as_secs_f64() * 100.0;

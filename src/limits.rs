@@ -49,6 +49,13 @@ pub const CALL_BLOCKS_MAX: usize = 1 + 2 + 13;
 pub const POOL_BLOCKS_PER_CALL: usize = 3;
 /// Calls per further block of the pool, for those on a slow disk and for the heads and tails of files.
 pub const POOL_CALLS_PER_SPARE_BLOCK: usize = 8;
+/// Frames of pure silence that a call owes its file before they are sealed and written together, in one write of 128 KiB: 8 s of two-track G.711.
+/// Fewer cost more writes, more a longer stretch that a crash leaves unsaid. Audio is written as soon as ever.
+pub const SILENCE_FRAMES: u32 = 32;
+/// A shard has a large block, which silence is sealed in, for so many calls ...
+pub const CALLS_PER_SILENCE_BLOCK: usize = 128;
+/// ... and no more than these: one is free again after a tick, and 2,000 silent calls need 5 at a time.
+pub const SILENCE_BLOCKS_MAX: usize = 16;
 /// What a crash may cost a call. The flush rule keeps the oldest unwritten sample younger than this.
 pub const LOSS_AT_CRASH_MAX: Duration = Duration::from_millis(1000);
 /// Kept free of the above for the write itself and a late tick.
@@ -373,6 +380,7 @@ const _: () = {
         FRAME0_PLAIN_BYTES as u64 + SEGMENT_FRAMES_MAX as u64 * FRAME_PLAIN_BYTES as u64 <= u32::MAX as u64
     );
     assert!(CALL_BLOCKS_MAX > POOL_BLOCKS_PER_CALL);
+    assert!((SILENCE_FRAMES as usize).is_multiple_of(BLOCK_FRAMES) && SILENCE_FRAMES.is_power_of_two());
     // The widest recording must not outrun its blocks: 8 tracks of PCM16 fill a frame in under 32 ms.
     let frames_per_second = TRACKS_MAX * 2 * 8000 / FRAME_PLAIN_BYTES + 1;
     let span_ms = HORIZON_MAX.as_millis() + AHEAD_MAX.as_millis();

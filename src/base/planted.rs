@@ -35,6 +35,10 @@ pub enum Bug {
     RenamedBeforeSync,
     /// Sealed frames wait for a full block, however long that takes.
     WrittenTooLate,
+    /// Silence that is owed when audio comes behind it is taken for written.
+    SilenceForgotten,
+    /// Silence that is owed is written in its own time, with audio behind it.
+    AudioBehindSilence,
     /// Recovery fills the torn frame up and seals it anew.
     RecoverySealsTornFrame,
     /// A 2xx that comes again is not acknowledged again.
@@ -53,7 +57,7 @@ impl Bug {
         [Bug::AckNotRepeated, Bug::TransactionKept, Bug::RetransmissionServed, Bug::RefreshForgotten];
 
     /// Every fault on the way of a packet.
-    pub const ALL: [Bug; 16] = [
+    pub const ALL: [Bug; 18] = [
         Bug::DuplicateNotSeen,
         Bug::WrapForgotten,
         Bug::OffByOne,
@@ -69,6 +73,8 @@ impl Bug {
         Bug::HeadSealedEarly,
         Bug::RenamedBeforeSync,
         Bug::WrittenTooLate,
+        Bug::SilenceForgotten,
+        Bug::AudioBehindSilence,
         Bug::RecoverySealsTornFrame,
     ];
 }

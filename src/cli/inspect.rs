@@ -79,6 +79,7 @@ fn limits() -> String {
     line("block memory per call", (POOL_BLOCKS_PER_CALL * BLOCK_BYTES) as u64, "bytes", "touched only when used");
     line("blocks of one call", CALL_BLOCKS_MAX as u64, "blocks", "at most, on a slow disk");
     line("loss at a crash", LOSS_AT_CRASH_MAX.as_millis() as u64, "ms", "of each call, at most");
+    line("silence owed", SILENCE_FRAMES.into(), "frames", "of each call, before they are written together");
     line("tracks of a recording", TRACKS_MAX as u64, "tracks", "");
     line("calls", CALLS_MAX.into(), "calls", "at once, by the ports there are");
     line("shards", SHARDS_MAX as u64, "threads", "");

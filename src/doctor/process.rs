@@ -28,7 +28,7 @@ fn tiers(probed: &[Probed]) -> Finding {
 
 /// Bytes that the recorder would like to lock: its blocks; the rings take little beside them.
 fn to_lock(plan: &Plan) -> u64 {
-    u64::from(plan.calls_max) * (POOL_BLOCKS_PER_CALL * BLOCK_BYTES) as u64 * 17 / 16
+    u64::from(plan.calls_max) * (POOL_BLOCKS_PER_CALL * BLOCK_BYTES) as u64 * 9 / 8
 }
 
 /// RLIMIT_MEMLOCK against the need. `in_unit`: the unit lifts the limit, and only this shell has it.
@@ -91,8 +91,8 @@ mod tests {
         let plan = |calls: &str| {
             Plan::check(&Raw::default().with("calls_max", calls), Machine { cores: 2 }).unwrap()
         };
-        // Three blocks of 8 KiB and a sixteenth of a call on top: 25.5 KiB.
-        assert_eq!(to_lock(&plan("1000")), 1000 * 51 * 512);
+        // Three blocks of 8 KiB and an eighth on top: 27 KiB.
+        assert_eq!(to_lock(&plan("1000")), 1000 * 54 * 512);
         assert!(
             open_files(&plan("10"), false).now.contains(" 70 wanted"),
             "four sockets and three files each"

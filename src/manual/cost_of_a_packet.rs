@@ -40,5 +40,7 @@
 //! and no gain that could be told from the noise (305 ns against 302, same rounds).
 //!
 //! Waiting for more than 8 KiB before a write would save half of the fourth row; a crash would then cost more than a second of a
-//! two-track call ([`crate::limits::LOSS_AT_CRASH_MAX`]), for a frame is sealed only when the horizon has passed. Silence is written like speech: a thousand
-//! silent calls cost a few per cent of a core, nearly all of it these writes and their sealing.
+//! two-track call ([`crate::limits::LOSS_AT_CRASH_MAX`]), for a frame is sealed only when the horizon has passed.
+//!
+//! **Silence.** A frame for which nothing came is only counted; so many ([`crate::limits::SILENCE_FRAMES`]) are sealed and written together, in 128 KiB.
+//! Of what is left for silent calls a third is AES, a third the kernel's part of the writes, and the rest wakes, looks and reports.

@@ -10,7 +10,7 @@
 //! | ports for added tracks can't be bound | those tracks: their lines are declined, the rest goes on | log |
 //! | a crash during a pause | what was paused is not there anyway; the rest as at any crash | intervals with causes `pause` and `crash` |
 //! | the machine stands still | nothing while socket buffers hold (half a second and more), then packets | `kernel_drops` in the ledger: ours |
-//! | kill -9, panic, out of memory | at most 1 s of audio per call | interval with cause `crash` after `recover` |
+//! | kill -9, panic, out of memory | at most 1 s of audio per call, and what the shard or the disk had stood still for | interval with cause `crash` after `recover`; it is longer by the silence that may not have been written yet |
 //! | power loss | the same, and what the disk had not kept | the same |
 //! | disk full, I/O error | new calls get 503; running calls keep what fits into their blocks, write it when there is room again, then lose audio | interval with cause `overflow`, error in the log |
 //! | the master key can't be read | nothing: `serve` does not start | error that names the file |

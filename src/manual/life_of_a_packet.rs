@@ -37,7 +37,9 @@
 //!    authenticated in place. What was not covered by then becomes an interval with a cause: [`crate::media::Cause`]. A packet that
 //!    comes after this is counted as late.
 //! 10. **Written.** Two frames make a block of 8 KiB. It goes out as one write past the page cache; a block that would
-//!     leave a sample unwritten for too long goes out early ([`crate::limits::LOSS_AT_CRASH_MAX`]).
+//!     leave a sample unwritten for too long goes out early ([`crate::limits::LOSS_AT_CRASH_MAX`]). Frames for which nothing came have no
+//!     block: they are owed to the file until they are many or audio comes behind them ([`crate::limits::SILENCE_FRAMES`]), which then waits
+//!     until they are written.
 //!
 //! Tracks may be added while a call runs: their ports are bound as at its opening, then what is unsealed moves along into a segment with a channel for
 //! each. In segments from before they are silent, also when the recording is exported as one file.

@@ -261,7 +261,8 @@ impl From<&SegmentReport> for SegmentEntry {
 pub struct Recovery {
     /// When.
     pub at: String,
-    /// At most so many milliseconds of audio per track were lost at the end of what was kept.
+    /// At most so many milliseconds of audio per track were lost at the end of what was kept. The interval of the crash is longer where silence
+    /// before it may not have been written yet.
     pub lost_ms_max: u64,
 }
 

@@ -105,7 +105,7 @@ pub enum Op {
         /// The file's new size in bytes.
         size: u64,
     },
-    /// Write part of a block; offset, start and length are multiples of 4,096. Answered by [`Completion::Written`].
+    /// Write part of a block, or from there on into those behind it; offset, start and length are multiples of 4,096. Answered by [`Completion::Written`].
     Write {
         /// The slot.
         file: FileIx,

@@ -183,18 +183,18 @@ impl Call {
     }
 
     /// When it wants to be looked at next, at the latest, if nothing happens to it before: when a frame is due, as a rule.
-    pub fn look_at(&self, horizon: u64, now: Mono) -> Mono {
+    pub fn look_at(&self, horizon: u64, io: &Io<'_>) -> Mono {
         if !self.is_settled() {
-            return now;
+            return io.now;
         }
         let plain = self.pause.is_none() && self.finishing.is_empty();
         let told = !self.media.iter().any(Track::has_settled);
         match self.segment.idle_until() {
             Some(position) if plain && told => {
                 let due = self.zero + Duration::from_micros((position + horizon) * 125);
-                due.min(self.report_at)
+                due.min(self.report_at).min(self.flow.look_at(io.silence_alarm))
             }
-            _ => now + TICK * LIVE_CALL_TICKS,
+            _ => io.now + TICK * LIVE_CALL_TICKS,
         }
     }
 
@@ -226,9 +226,23 @@ impl Call {
         }
     }
 
+    /// Closes the frames for which nothing has come, if nothing has: such a call is seldom looked at. None behind where it is about to end.
+    fn catch_up(&mut self, io: &mut Io<'_>) {
+        if self.segment.peek().is_some_and(Window::is_empty) {
+            let ends = if self.phase == Phase::Live {
+                self.pause.and_then(|pause| pause.cut)
+            } else {
+                Some(self.end)
+            };
+            let closed = self.position(io.closed).min(ends.unwrap_or(u64::MAX));
+            self.segment.seal(closed, &mut self.media, io);
+        }
+    }
+
     /// One tick. True when nothing of the call is left.
     pub fn tick(&mut self, horizon: u64, io: &mut Io<'_>) -> bool {
         let now = self.position(io.now);
+        self.catch_up(io);
         match self.phase {
             Phase::Opening => self.open_further(io),
             Phase::Live => self.live(now, horizon, io),

@@ -9,7 +9,7 @@ impl World {
         self.turn(20);
     }
 
-    fn update(&mut self, revision: u32, tracks: usize) -> Result<Vec<u16>, Refusal> {
+    pub(super) fn update(&mut self, revision: u32, tracks: usize) -> Result<Vec<u16>, Refusal> {
         self.tell(Command::Update { call: CALL, revision, tracks: vec![track_plan(); tracks] });
         for _ in 0..200 {
             self.turn(20);
@@ -25,7 +25,7 @@ impl World {
     }
 
     /// Everybody says `code` for so many packets, and segments that are asked for are planned.
-    fn talk(&mut self, ports: &[u16], from: u16, packets: u16, code: u8) {
+    pub(super) fn talk(&mut self, ports: &[u16], from: u16, packets: u16, code: u8) {
         for i in from..from + packets {
             for (track, &port) in ports.iter().enumerate() {
                 self.packet(port, 0, i, &[code | (track as u8) << 6; 160]);
@@ -35,7 +35,7 @@ impl World {
         }
     }
 
-    fn plan_segments(&mut self) {
+    pub(super) fn plan_segments(&mut self) {
         let before = self.events.len();
         self.events.retain(|event| !matches!(event, Event::SegmentWanted { .. }));
         for _ in self.events.len()..before {
@@ -46,7 +46,7 @@ impl World {
     }
 
     /// One track of a recording from its segments, each `(start, samples)`: silence where there is none.
-    fn track(&self, segments: &[SegmentReport], track: usize) -> Vec<u8> {
+    pub(super) fn track(&self, segments: &[SegmentReport], track: usize) -> Vec<u8> {
         let mut heard = Vec::new();
         for segment in segments {
             heard.resize(segment.start as usize, 0xff);

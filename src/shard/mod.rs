@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use call::{Call, Datagram};
 use ports::Ports;
+use segment::SilenceBlocks;
 pub use thread::{ShardThread, spawn};
 use window::Coverage;
 
@@ -69,6 +70,7 @@ impl ShardPlan {
     pub fn blocks(&self) -> u32 {
         let (calls, spare) = (self.calls_max as usize, self.calls_max as usize / POOL_CALLS_PER_SPARE_BLOCK);
         (calls * POOL_BLOCKS_PER_CALL + spare + CALL_BLOCKS_MAX) as u32
+            + SilenceBlocks::blocks(self.calls_max)
     }
 }
 
@@ -135,10 +137,13 @@ impl Events {
 /// What a call may use of its shard while it acts.
 struct Io<'a> {
     now: Mono,
+    /// Frames that ended before this instant were closed with the last tick.
+    closed: Mono,
     slot: u32,
     silence_alarm: Duration,
     outbox: &'a mut Vec<Op>,
     blocks: &'a mut BlockPool,
+    silence: &'a mut SilenceBlocks,
     coverage: &'a mut Coverage,
     ports: &'a mut Ports,
     files: &'a mut Files,
@@ -166,6 +171,7 @@ struct Core {
     /// Which call and track a socket belongs to.
     sockets: Vec<Option<(u32, u8)>>,
     coverage: Coverage,
+    silence: SilenceBlocks,
     outbox: Vec<Op>,
     events: Events,
     stats: ShardStats,
@@ -181,6 +187,8 @@ struct Core {
     looks: Vec<Mono>,
     /// When the next tick is due.
     tick_at: Mono,
+    /// A horizon before the last one.
+    closed: Mono,
     /// Slots of calls that are being opened, or get more tracks: their clients wait for the answer.
     urgent: Vec<u32>,
 }
@@ -196,11 +204,11 @@ pub struct Shard<R: Ring> {
 
 impl<R: Ring> Shard<R> {
     /// A shard by `plan`, over a ring made for [`ShardPlan::ring`] and a pool of [`ShardPlan::blocks`].
-    pub fn new(plan: ShardPlan, ring: R, blocks: BlockPool, link: ShardEnd) -> Shard<R> {
+    pub fn new(plan: ShardPlan, ring: R, mut blocks: BlockPool, link: ShardEnd) -> Shard<R> {
         if let Some(waker) = ring.waker() {
             link.sleeper.set_waker(waker);
         }
-        let core = Core::new(plan, blocks.blocks(), link);
+        let core = Core::new(plan, &mut blocks, link);
         Shard { ring, blocks, core, now: Mono(0) }
     }
 
@@ -236,7 +244,7 @@ impl<R: Ring> Shard<R> {
 
     /// Blocks of the pool that are free, for tests and the simulator.
     pub fn blocks_free(&self) -> (u32, u32) {
-        (self.blocks.free(), self.blocks.blocks())
+        (self.blocks.free() + self.core.silence.free(), self.blocks.blocks())
     }
 
     /// The ring, for the simulator.
@@ -251,7 +259,7 @@ impl<R: Ring> Shard<R> {
 }
 
 impl Core {
-    fn new(plan: ShardPlan, blocks: u32, link: ShardEnd) -> Core {
+    fn new(plan: ShardPlan, blocks: &mut BlockPool, link: ShardEnd) -> Core {
         let ring = plan.ring();
         Core {
             horizon: plan.horizon.min(HORIZON_MAX).as_millis() as u64 * 8,
@@ -262,7 +270,8 @@ impl Core {
             ports: Ports::new(plan.port_first, plan.port_count),
             files: Files::new(ring.files_max),
             sockets: vec![None; ring.sockets_max as usize],
-            coverage: Coverage::new(blocks),
+            coverage: Coverage::new(blocks.blocks()),
+            silence: SilenceBlocks::new(plan.calls_max, blocks),
             // At most an op per file and socket, and a report per track, in one tick.
             outbox: Vec::with_capacity((ring.files_max + ring.sockets_max * 2) as usize),
             events: Events { link, waiting: VecDeque::with_capacity(EVENTS_MAX), rung: false },
@@ -275,6 +284,7 @@ impl Core {
             stopping: false,
             looks: vec![NEVER; plan.calls_max as usize],
             tick_at: Mono(0),
+            closed: Mono(0),
             urgent: Vec::with_capacity(plan.calls_max as usize),
         }
     }
@@ -290,10 +300,12 @@ impl Core {
         let call = self.calls.get_mut(slot as usize)?.as_mut()?;
         let mut io = Io {
             now,
+            closed: self.closed,
             slot,
             silence_alarm: self.silence_alarm,
             outbox: &mut self.outbox,
             blocks,
+            silence: &mut self.silence,
             coverage: &mut self.coverage,
             ports: &mut self.ports,
             files: &mut self.files,
@@ -333,7 +345,7 @@ impl Core {
                     self.with(slot, now, blocks, |call, io| {
                         call.file_completed(file, &completion, io);
                         // As a rule the write of frames is followed by nothing until the next one is due.
-                        let next = if call.is_written() { call.look_at(horizon, now) } else { now };
+                        let next = if call.is_written() { call.look_at(horizon, io) } else { now };
                         *io.look = next.min(*io.look);
                     });
                 }
@@ -500,6 +512,7 @@ impl Core {
     fn tick(&mut self, now: Mono, blocks: &mut BlockPool) {
         if now >= self.tick_at {
             self.tick_at = now + TICK;
+            self.closed = Mono(now.0.saturating_sub(self.horizon * 125_000));
             // A plain list: to run through all of it costs less than to keep it in order.
             let (mut due, mut count) = ([0; LOOK_GROUP], 0);
             for slot in 0..self.looks.len() {
@@ -543,7 +556,7 @@ impl Core {
         let horizon = self.horizon;
         let gone = self.with(slot, now, blocks, |call, io| {
             let gone = call.tick(horizon, io);
-            *io.look = if gone { NEVER } else { call.look_at(horizon, io.now) };
+            *io.look = if gone { NEVER } else { call.look_at(horizon, io) };
             gone.then(|| call.counters())
         });
         if let Some(Some(counters)) = gone {
@@ -561,7 +574,7 @@ impl Core {
             self.stats.packets.add(&call.counters());
         }
         self.stats.calls = self.by_id.len() as u32;
-        (self.stats.blocks_free, self.stats.blocks) = (blocks.free(), blocks.blocks());
+        (self.stats.blocks_free, self.stats.blocks) = (blocks.free(), blocks.blocks() - self.silence.count());
         let changed = ShardStats { tick_us_max: 0, ..self.stats.clone() } != self.stats_told;
         if changed && self.events.offer(Event::Stats(Box::new(self.stats.clone()))) {
             self.stats_told = ShardStats { tick_us_max: 0, ..self.stats.clone() };

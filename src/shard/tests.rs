@@ -2,6 +2,8 @@
 
 #[path = "change_tests.rs"]
 mod changes;
+#[path = "silence_tests.rs"]
+mod silence;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

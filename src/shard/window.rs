@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A sample is copied once, interleaved with the other tracks, to where it is sealed and written from. A bit per sample tells what
-//! is covered; the first packet to cover a sample keeps it. Leaves out files: that is `segment`.
+//! is covered; the first packet to cover a sample keeps it. While nothing comes the window is empty: silent frames are only counted.
+//! Leaves out files: that is `segment`.
 
 use std::collections::VecDeque;
 
@@ -81,8 +82,10 @@ pub struct Window {
     pub layout: Layout,
     /// Position of the segment's first sample.
     pub start: u64,
-    /// Frames sealed so far.
+    /// Frames that are closed: sealed in their block, or silent.
     pub sealed: u32,
+    /// Frames below it that are not on disk are silent throughout and have no block. All others have one.
+    pub silent: u32,
     blocks: VecDeque<BlockIx>,
     /// Number, within the segment, of the first of `blocks`.
     first_block: u32,
@@ -91,12 +94,31 @@ pub struct Window {
 impl Window {
     /// An empty window at `start`.
     pub fn new(layout: Layout, start: u64) -> Window {
-        Window { layout, start, sealed: 0, blocks: VecDeque::with_capacity(CALL_BLOCKS_MAX), first_block: 0 }
+        let blocks = VecDeque::with_capacity(CALL_BLOCKS_MAX);
+        Window { layout, start, sealed: 0, silent: 0, blocks, first_block: 0 }
     }
 
     /// Position of the first sample that is not sealed.
     pub fn open_from(&self) -> u64 {
         self.start + u64::from(self.sealed) * self.layout.frame_samples
+    }
+
+    /// Whether it holds no block: nothing has come since all that had come was written.
+    pub fn is_empty(&self) -> bool {
+        self.blocks.is_empty()
+    }
+
+    /// Closes the next frame, for which nothing has come, without giving it a block. Like sealing it, but that is left for later.
+    pub fn pass_next(&mut self, tracks: &mut [Track], end: u64) {
+        debug_assert!(self.is_empty());
+        let from = self.open_from();
+        let to = end.min(from + self.layout.frame_samples);
+        if from < to {
+            tracks.iter_mut().for_each(|track| track.uncovered(from, to));
+        }
+        self.sealed += 1;
+        self.silent = self.sealed;
+        self.first_block = self.sealed / BLOCK_FRAMES as u32;
     }
 
     /// Fetches the list of its blocks into the cache.

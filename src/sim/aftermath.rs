@@ -9,14 +9,17 @@ use super::reading::Reading;
 use super::store::{SimKeys, Store};
 use super::world::World;
 use crate::base::Mono;
-use crate::limits::LOSS_AT_CRASH_MAX;
+use crate::limits::{LOSS_AT_CRASH_MAX, TICK};
+use crate::recording::wav;
 use crate::ring::sim::disk::Crash;
-use crate::store::{Finding, Found, MANIFEST, Problem, recover, segment_number, verify};
+use crate::store::{Finding, Found, MANIFEST, Problem, owed_max, recover, segment_number, verify};
 
 /// Times that recovery itself is killed before it is let through.
 const RECOVERY_DEATHS_MAX: u64 = 3;
 /// The horizon at which the loss at a crash is promised; a longer one adds to it.
 const HORIZON_OF_PROMISE: Duration = Duration::from_millis(200);
+/// What may be lost, in samples.
+const LOSS_SAMPLES_MAX: i64 = LOSS_AT_CRASH_MAX.as_millis() as i64 * 8;
 
 impl World {
     /// The process dies, perhaps with the machine; what comes up again is recovered first.
@@ -195,9 +198,22 @@ impl World {
             return Ok(());
         }
         let kept = segments.last().map_or(0, |last| last.audio.start + last.samples) as i64;
-        let lost_ms = (call.position(at) - kept) / 8;
-        if lost_ms > LOSS_AT_CRASH_MAX.as_millis() as i64 {
-            return Err(format!("call {}: the crash cost {lost_ms} ms of audio", call.number));
+        let lost = call.position(at) - kept;
+        let silence = segments.last().map_or(i64::MAX, |last| owed_max(&last.audio) as i64);
+        if lost > LOSS_SAMPLES_MAX.saturating_add(silence) {
+            return Err(format!("call {}: more is gone than recovery says: {} ms", call.number, lost / 8));
+        }
+        // What lies behind is silence, unless it came within the last second. How it was laid may differ from when it came by the horizon and
+        // by the frame that was being filled.
+        let frame = segments.last().map_or(0, |last| wav::samples(&last.audio, 1)) as i64;
+        let horizon = self.plans[call.shard].horizon + TICK * 2;
+        let range = kept + frame + horizon.as_millis() as i64 * 8..call.position(at) - LOSS_SAMPLES_MAX;
+        if let Some(came) = check::talk_within(call, book, range) {
+            return Err(format!(
+                "call {}: the crash cost the audio of {} ms before it",
+                call.number,
+                (call.position(at) - came) / 8
+            ));
         }
         if !self.wild && call.is_plain() {
             let before = at - LOSS_AT_CRASH_MAX;

@@ -95,6 +95,8 @@ pub struct SimCall {
     pub cut: bool,
     /// Whether RTP flows, as was told last.
     pub flowing: bool,
+    /// Nobody says anything from then until then, in milliseconds since it was opened.
+    pub quiet_ms: Option<(u64, u64)>,
     /// How long its streams run, in milliseconds.
     pub talk_ms: u64,
     /// It is closed while packets are still coming, this long after it was opened.
@@ -164,7 +166,10 @@ impl SimCall {
         };
         let tracks = (0..tracks).map(|_| track()).collect();
         let long = prng.chance(100);
-        let talk_ms = 300 + prng.below(if long { 20_000 } else { 5_000 });
+        let mut talk_ms = 300 + prng.below(if long { 20_000 } else { 5_000 });
+        let quiet_ms = quiet(prng);
+        // Some streams end within it.
+        talk_ms += quiet_ms.map_or(0, |(from, until)| prng.below((until - from) * 3 / 2));
         SimCall {
             number,
             shard,
@@ -178,6 +183,7 @@ impl SimCall {
             pauses: Vec::new(),
             cut: false,
             flowing: false,
+            quiet_ms,
             talk_ms,
             hang_up_early_ms: prng.chance(250).then(|| prng.below(4000)),
             progress: Progress::Planned(at),
@@ -305,6 +311,16 @@ impl SimCall {
         let started = self.started.map_or(0, |started| started.0) as i64;
         (at.0 as i64 - started) / 125_000
     }
+}
+
+/// A stretch in which nobody talks, in some calls: often short, so that silence is owed when there is audio again, else long enough for it to be
+/// owed in full, and once more.
+fn quiet(prng: &mut Prng) -> Option<(u64, u64)> {
+    prng.chance(400).then(|| {
+        let from = 200 + prng.below(2000);
+        let longest = if prng.chance(600) { 2500 } else { 18_000 };
+        (from, from + 400 + prng.below(longest))
+    })
 }
 
 /// The wall clock of the simulated machine.

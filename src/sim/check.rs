@@ -2,6 +2,7 @@
 //! the samples themselves say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::call::SimCall;
@@ -16,6 +17,8 @@ use crate::ring::sim::net::{Class, Sent};
 
 /// Audio may lie this far from where it arrived, beside what the network and the machine added: 1 s in samples.
 const FROM_ARRIVAL_MAX: i64 = 8000;
+/// More packets than a stream holds back and sends at once.
+const TALK_PACKETS: usize = 10;
 
 /// What the network knows of one track's datagrams.
 pub struct Deliveries<'a> {
@@ -326,6 +329,18 @@ pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: M
         }
     }
     Ok(())
+}
+
+/// Whether somebody of the call talks in this range of its timeline, by when it came: where. A packet alone may have been too late to be heard.
+pub fn talk_within(call: &SimCall, book: &[Sent], range: Range<i64>) -> Option<i64> {
+    (0..call.tracks.len()).find_map(|track| {
+        let delivered = Deliveries::of(book, call.number, track as u8).audio();
+        let unexcused = delivered.values().filter(|(_, arrival)| !is_excused(call, track, *arrival));
+        let mut came: Vec<i64> = unexcused.map(|(_, arrival)| call.position(*arrival)).collect();
+        came.retain(|at| range.contains(at));
+        came.sort_unstable();
+        came.get(TALK_PACKETS).copied()
+    })
 }
 
 /// A closed call whose every segment is durable: content, intervals and ledger.

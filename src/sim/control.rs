@@ -266,7 +266,9 @@ impl World {
     fn begin_stream(&mut self, index: usize, number: usize) {
         let (now, seed) = (self.now(), self.prng.u64());
         let call = &mut self.calls[index];
-        let end = call.started.unwrap_or(now) + Duration::from_millis(call.talk_ms + 600);
+        let at = |ms: u64| call.started.unwrap_or(now) + Duration::from_millis(ms);
+        let end = at(call.talk_ms + 600);
+        let quiet = call.quiet_ms.map(|(from, until)| (at(from), at(until)));
         let track = &mut call.tracks[number];
         let from = SocketAddr::from(([10, 0, 0, 2], 20_000 + 64 * (call.number * 8 + number as u16)));
         let to = SocketAddr::new(HOST, track.port);
@@ -275,7 +277,7 @@ impl World {
         let route = Route { from, to, rtcp_to };
         let id = (call.number, number as u8);
         let (stream, diary) =
-            Stream::new(id, route, track.habits.clone(), track.alaw, (start, end.max(start)), seed);
+            Stream::new(id, route, track.habits.clone(), track.alaw, (start, end.max(start)), quiet, seed);
         track.diary = Some(diary);
         self.machine.borrow_mut().net.add(Box::new(stream));
     }
@@ -283,6 +285,7 @@ impl World {
     /// What will be done to the call while it lives.
     fn foresee(&mut self, call: usize, now: Mono) {
         let at = |ms: u64| now + Duration::from_millis(ms);
+        let quiet = self.calls[call].quiet_ms.map_or(0, |(from, until)| until - from);
         for track in 0..self.calls[call].tracks.len() {
             if self.prng.chance(150) {
                 let hold = 200 + self.prng.below(2000);
@@ -293,14 +296,14 @@ impl World {
         }
         while self.prng.chance(200) {
             let how = if self.prng.chance(500) { PauseHow::Cut } else { PauseHow::Silence };
-            let pause = self.prng.below(2500);
+            let pause = self.prng.below(2500 + quiet);
             self.later.push((at(pause), Later::Pause { call, how }));
             if self.prng.chance(850) {
                 self.later.push((at(pause + self.prng.below(2500)), Later::Resume { call }));
             }
         }
         if self.prng.chance(200) {
-            self.later.push((at(self.prng.below(2500)), Later::Grow { call }));
+            self.later.push((at(self.prng.below(2500 + quiet)), Later::Grow { call }));
         }
     }
 }

@@ -155,6 +155,8 @@ pub struct Stream {
     prng: Prng,
     start: Mono,
     end: Mono,
+    /// Nothing is sent from then until then.
+    quiet: Option<(Mono, Mono)>,
     /// Packet times passed, sent or not: sample `slots * samples` is next.
     slots: u64,
     held_back: u64,
@@ -168,13 +170,14 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// A stream of `track` of `call` between two instants.
+    /// A stream of `track` of `call` between two instants, and quiet between two others.
     pub fn new(
         (call, track): (u16, u8),
         route: Route,
         habits: Habits,
         alaw: bool,
         (start, end): (Mono, Mono),
+        quiet: Option<(Mono, Mono)>,
         seed: u64,
     ) -> (Stream, Rc<RefCell<Diary>>) {
         let mut prng = Prng::new(seed);
@@ -190,6 +193,7 @@ impl Stream {
             prng,
             start,
             end,
+            quiet,
             slots: 0,
             held_back: 0,
             moved_at: 0,
@@ -434,6 +438,12 @@ impl Sender for Stream {
         }
         // After a hold-back everything that was due leaves at once.
         let due = std::mem::take(&mut self.held_back) + 1;
+        if self.quiet.is_some_and(|(from, until)| (from..until).contains(&now)) {
+            (self.slots, self.marker) = (self.slots + due, true);
+            // Whoever speaks first after a long silence is heard: that is to be the stream itself.
+            self.moved_at = self.slots;
+            return;
+        }
         (0..due).for_each(|_| self.one_slot(now, out));
         if self.prng.chance(self.habits.burst) {
             self.held_back = 1 + self.prng.below(8);

@@ -25,6 +25,7 @@ pub use export::{ExportError, Exported, export};
 pub use finalise::{Keyring, Sealed, StoreError, Writer, checkpoint, finalise};
 pub use lock::{ActiveLock, LockError};
 pub use names::*;
+pub(crate) use recover::owed_max;
 pub use recover::{Found, RecoveredRecording, recover, recover_recording};
 pub use recover_segment::{SegmentOutcome, recover_segment};
 pub use sealed_file::{OpenError, OpenedFile, ReadError, SealedFile, read_manifest};

@@ -11,11 +11,11 @@ use super::recover_segment::{SegmentOutcome, recover_segment};
 use super::sealed_file::{OpenError, SealedFile, read_manifest};
 use crate::base::{Entropy, RecordingId, SegmentNumber, Wall};
 use crate::keys::KeyProvider;
-use crate::limits::LOSS_AT_CRASH_MAX;
+use crate::limits::{LOSS_AT_CRASH_MAX, SILENCE_FRAMES};
 use crate::media::{Cause, Interval};
-use crate::recording::Manifest;
 use crate::recording::manifest::{RecordingState, Recovery, SegmentEntry};
-use crate::seal::{Block0, State};
+use crate::recording::{Manifest, wav};
+use crate::seal::{AudioParams, Block0, State};
 
 /// What became of a recording.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -220,9 +220,12 @@ fn mend_manifest(manifest: &mut Manifest, blocks: &BTreeMap<SegmentNumber, Block
     // What the checkpoint knew beyond the audio that was kept is covered by the crash.
     manifest.intervals.retain(|interval| interval.start < end && interval.cause != Cause::Crash);
     manifest.intervals.iter_mut().for_each(|interval| interval.end = interval.end.min(end));
+    let last = blocks.values().next_back().filter(|block0| block0.state == State::Recovered);
+    let owed = last.and_then(|block0| block0.audio).map_or(0, |audio| owed_max(&audio));
     let channels = blocks.values().filter_map(|block0| block0.audio).map(|audio| audio.channels).max();
     let tracks = (manifest.tracks.len() as u8).max(channels.unwrap_or(0) as u8);
-    for (start, end) in crash_gaps(&manifest.segments, end, lost, manifest.rate) {
+    let tail = lost.as_millis() as u64 * u64::from(manifest.rate) / 1000 + owed;
+    for (start, end) in crash_gaps(&manifest.segments, end, tail) {
         let crash = |track| Interval { track, start, end, cause: Cause::Crash, packets: 0, merged: false };
         manifest.intervals.extend((0..tracks).map(crash));
     }
@@ -250,14 +253,18 @@ fn entry(number: SegmentNumber, block0: &Block0) -> Option<SegmentEntry> {
     })
 }
 
-/// What the crash took: between a mended segment and the next, and at the end.
-fn crash_gaps(segments: &[SegmentEntry], end: u64, lost: Duration, rate: u32) -> Vec<(u64, u64)> {
+/// Samples of silence that the shard may have owed a segment beside the audio that was lost: as many frames, and the one that was being filled.
+pub(crate) fn owed_max(audio: &AudioParams) -> u64 {
+    wav::samples(audio, SILENCE_FRAMES + 1)
+}
+
+/// What the crash took: between a mended segment and the next, and at the end up to `tail` samples.
+fn crash_gaps(segments: &[SegmentEntry], end: u64, tail: u64) -> Vec<(u64, u64)> {
     let between = segments.windows(2).filter(|pair| pair[0].recovered).filter_map(|pair| {
         let (kept, next) = (pair[0].start.saturating_add(pair[0].samples), pair[1].start);
         (kept < next).then_some((kept, next))
     });
-    let tail = end.saturating_add(lost.as_millis() as u64 * u64::from(rate) / 1000);
-    between.chain((tail > end).then_some((end, tail))).collect()
+    between.chain((tail > 0).then_some((end, end.saturating_add(tail)))).collect()
 }
 
 #[cfg(test)]

@@ -36,7 +36,8 @@ fn a_segment_cut_by_a_crash_is_closed_and_its_loss_is_stated() {
     let crash = |track| Interval {
         track,
         start: end,
-        end: end + 8000,
+        // A second of audio, and silence that was owed.
+        end: end + 8000 + u64::from(SILENCE_FRAMES + 1) * FRAME_SAMPLES,
         cause: Cause::Crash,
         packets: 0,
         merged: false,

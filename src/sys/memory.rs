@@ -60,7 +60,7 @@ impl Drop for Mapping {
     }
 }
 
-/// A block of the pool.
+/// A block of the pool. Blocks with consecutive numbers lie behind each other, so that a write may cover several.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct BlockIx(pub u32);
 
@@ -139,22 +139,23 @@ impl BlockPool {
 
     /// Whole frames `[start, start + len)` in bytes, as a write takes them.
     pub fn bytes(&self, block: BlockIx, start: u32, len: u32) -> &[u8] {
-        assert!(start as usize + len as usize <= BLOCK_BYTES);
         let at = self.offset(block, 0) + start as usize;
+        assert!(at + len as usize <= self.blocks as usize * BLOCK_BYTES, "a write goes past the pool");
         // SAFETY: in bounds by the assertion; shared like `frame`.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().add(at), len as usize) }
     }
 
     /// Marks the frames of a write as the kernel's, from submission until [`BlockPool::unlock`].
     pub fn lock(&mut self, block: BlockIx, start: u32, len: u32) {
-        let mask = frame_mask(start, len);
-        assert_eq!(self.in_flight[block.0 as usize] & mask, 0, "{block:?} is written twice at once");
-        self.in_flight[block.0 as usize] |= mask;
+        for (block, mask) in frames_of(block, start, len) {
+            assert_eq!(self.in_flight[block] & mask, 0, "block {block} is written twice at once");
+            self.in_flight[block] |= mask;
+        }
     }
 
     /// The write has completed.
     pub fn unlock(&mut self, block: BlockIx, start: u32, len: u32) {
-        self.in_flight[block.0 as usize] &= !frame_mask(start, len);
+        frames_of(block, start, len).for_each(|(block, mask)| self.in_flight[block] &= !mask);
     }
 
     /// The whole mapping, for a ring that registers it with the kernel: address and length in bytes.
@@ -168,10 +169,11 @@ impl BlockPool {
     }
 }
 
-fn frame_mask(start: u32, len: u32) -> u8 {
-    let (first, count) = (start as usize / FRAME_BYTES, (len as usize).div_ceil(FRAME_BYTES));
-    assert!(first + count <= BLOCK_FRAMES);
-    (((1u16 << count) - 1) << first) as u8
+/// Block and bit of each frame that a write covers.
+fn frames_of(block: BlockIx, start: u32, len: u32) -> impl Iterator<Item = (usize, u8)> {
+    let first = start as usize / FRAME_BYTES;
+    let frames = first..first + (len as usize).div_ceil(FRAME_BYTES);
+    frames.map(move |frame| (block.0 as usize + frame / BLOCK_FRAMES, 1 << (frame % BLOCK_FRAMES)))
 }
 
 #[cfg(test)]
@@ -190,6 +192,22 @@ mod tests {
         pool.release(a);
         pool.release(b);
         assert_eq!(pool.free(), 2);
+    }
+
+    #[test]
+    fn a_write_may_cover_blocks_that_lie_behind_each_other() {
+        let mut pool = BlockPool::new(3).unwrap();
+        let first = pool.acquire().unwrap();
+        let (second, third) = (pool.acquire().unwrap(), pool.acquire().unwrap());
+        pool.frame_mut(second, 0).fill(7);
+        pool.lock(first, 4096, 8192);
+        assert!(pool.bytes(first, 4096, 8192)[4096..].iter().all(|&byte| byte == 7));
+        pool.frame_mut(first, 0).fill(1);
+        pool.frame_mut(second, 1).fill(1);
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| pool.release(second))).is_err());
+        pool.unlock(first, 4096, 8192);
+        [first, second, third].into_iter().for_each(|block| pool.release(block));
+        assert_eq!(pool.free(), 3);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use io_uring::IoUring;
 
 use super::buffers::Buffers;
-use crate::limits::{BLOCK_BYTES, RECEIVE_BUFFERS_MAX};
+use crate::limits::{BLOCK_BYTES, FRAME_BYTES, RECEIVE_BUFFERS_MAX, SILENCE_FRAMES};
 use crate::ring::probe::{explain, with_our_flags};
 use crate::ring::{RingError, RingPlan};
 use crate::sys::affinity;
@@ -26,6 +26,10 @@ const TEARDOWN_LOOK_EACH: Duration = Duration::from_millis(20);
 const REGION_BYTES_MAX: usize = 1 << 30;
 const _: () =
     assert!(REGION_BYTES_MAX.is_multiple_of(BLOCK_BYTES), "no block crosses from one region into the next");
+const _: () = assert!(
+    REGION_BYTES_MAX.is_multiple_of(SILENCE_FRAMES as usize * FRAME_BYTES),
+    "nor does a large one: they come first"
+);
 
 /// How large the parts of a ring are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use super::Call;
 use crate::base::Mono;
 use crate::limits::MEDIA_GAP_MAX;
 use crate::link::Event;
-use crate::shard::Io;
+use crate::shard::{Io, NEVER};
 
 /// What was heard of a call's media, and what was said about it.
 #[derive(Default)]
@@ -19,9 +19,20 @@ pub(super) struct Flow {
 }
 
 impl Flow {
-    /// A packet of one of its sources came.
-    pub(super) fn packet(&mut self, at: Mono) {
+    /// A packet of one of its sources came. Whether that is news.
+    pub(super) fn packet(&mut self, at: Mono) -> bool {
         self.heard = self.heard.max(Some(at));
+        !self.flowing || self.alarmed
+    }
+
+    /// When there will be something to tell if nothing more comes: that media have stopped, or have been silent for `limit`.
+    pub(super) fn look_at(&self, limit: Duration) -> Mono {
+        let heard = self.heard.unwrap_or(Mono(0));
+        let stops = if self.flowing { heard + MEDIA_GAP_MAX } else { NEVER };
+        match self.expected.filter(|_| !self.alarmed && !limit.is_zero()) {
+            Some(expected) => stops.min(expected.max(heard) + limit),
+            None => stops,
+        }
     }
 
     /// Whether RTP flows, if that is not what was said last.

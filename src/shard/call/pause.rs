@@ -20,7 +20,7 @@ pub(super) struct Pause {
     /// From this position on nothing is recorded.
     pub since: u64,
     /// Where the segment is to end, if it is.
-    cut: Option<u64>,
+    pub cut: Option<u64>,
     /// Where it has ended, and up to where the gap has been told.
     told: Option<u64>,
 }

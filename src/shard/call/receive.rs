@@ -73,7 +73,10 @@ impl Call {
         if !self.legs[track].lock.hears(datagram.from, datagram.arrival) {
             return Fate::WrongSource;
         }
-        self.flow.packet(datagram.arrival);
+        if self.flow.packet(datagram.arrival) {
+            *io.look = io.now;
+        }
+        self.catch_up(io);
         let arrival = self.position(datagram.arrival);
         let verdict = self.media[track].receive(&packet, payload, (datagram.arrival, arrival));
         let position = match verdict {
@@ -104,6 +107,10 @@ impl Call {
             let samples = &payload[(from - position) as usize..(to - position) as usize];
             let part = match self.room(law, io) {
                 Some(window) => {
+                    if window.is_empty() {
+                        // What the file is owed goes first.
+                        *io.look = io.now;
+                    }
                     let outcome = window.place((io.blocks, io.coverage), track, from, law, samples);
                     self.account(track, ssrc, (from, to - from), outcome)
                 }

@@ -88,6 +88,9 @@ impl Segment {
         io: &mut Io<'_>,
     ) -> Option<(Step, Op)> {
         let window = self.window.as_ref()?;
+        if self.written < window.silent {
+            return self.write_silence(complete, io);
+        }
         let block_end = (self.written / BLOCK_FRAMES as u32 + 1) * BLOCK_FRAMES as u32;
         let until = sealed.min(block_end);
         // Waiting for one more frame must not make the oldest unwritten sample older than a crash may cost.
@@ -105,19 +108,26 @@ impl Segment {
         }
         let offset = AUDIO_OFFSET + u64::from(self.written) * FRAME_BYTES as u64;
         let len = (until - self.written) * FRAME_BYTES as u32;
-        if offset + u64::from(len) > self.allocated {
-            return Some(self.allocate(self.allocated + self.allocated.min(ALLOCATE_STEP_BYTES)));
+        if let Some(allocate) = self.make_room(until - self.written) {
+            return Some(allocate);
         }
         let (block, index) = self.window.as_ref()?.block_of(self.written)?;
         let start = (index * FRAME_BYTES) as u32;
         Some((Step::Frames, Op::Write { file: self.file, offset, block, start, len }))
     }
 
+    /// What the file needs before so many more frames are written, if anything.
+    pub(super) fn make_room(&self, frames: u32) -> Option<(Step, Op)> {
+        let end = AUDIO_OFFSET + u64::from(self.written + frames) * FRAME_BYTES as u64;
+        let more = self.allocated + self.allocated.min(ALLOCATE_STEP_BYTES);
+        (end > self.allocated).then(|| self.allocate(more))
+    }
+
     fn allocate(&self, size: u64) -> (Step, Op) {
         (Step::Allocate { size }, Op::Allocate { file: self.file, size })
     }
 
-    fn write_block0(&mut self, io: &mut Io<'_>) -> Option<(Step, Op)> {
+    pub(super) fn write_block0(&mut self, io: &mut Io<'_>) -> Option<(Step, Op)> {
         let block = self.tail_block(io)?;
         let audio = self.audio();
         let output = self.output.as_mut()?;
@@ -242,6 +252,9 @@ impl Segment {
         let Some((step, flight)) = self.in_flight.take() else { return };
         if let Some(flight) = flight {
             io.blocks.unlock(flight.block, flight.start, flight.len);
+            if step == Step::Silence {
+                io.silence.give(flight.block, io.blocks);
+            }
         }
         let result = match *completion {
             Completion::Written { result, .. } => {
@@ -293,7 +306,7 @@ impl Segment {
     ) -> Result<bool, Errno> {
         io.stats.written += u64::from(bytes);
         let whole = flight.is_some_and(|flight| bytes >= flight.len);
-        if step == Step::Frames {
+        if matches!(step, Step::Frames | Step::Silence) {
             let frames = bytes / FRAME_BYTES as u32;
             self.written += frames;
             if frames == 0 {
@@ -312,7 +325,7 @@ impl Segment {
                 self.block0_written = true;
                 self.tail.take().into_iter().for_each(|block| io.blocks.release(block));
             }
-            Step::Frames => {
+            Step::Frames | Step::Silence => {
                 if let Some(window) = &mut self.window {
                     window.release_below(self.written, io.blocks);
                 }

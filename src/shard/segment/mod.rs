@@ -1,8 +1,9 @@
 //! One segment: a stretch of the recording's timeline in one layout and one file.
 //!
-//! Here is the side of the timeline: format, sealing, where it ends. The side of the disk is `file`.
+//! Here is the side of the timeline: format, sealing, where it ends. The side of the disk is `file`, and `silence` for what nobody said.
 
 mod file;
+mod silence;
 
 use std::path::PathBuf;
 
@@ -16,6 +17,7 @@ use crate::ring::{Errno, FileIx};
 use crate::seal::{AudioParams, Block0, Closing, FrameSealer};
 use crate::sys::cache;
 use crate::sys::memory::BlockIx;
+pub use silence::SilenceBlocks;
 
 /// What the file waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +26,7 @@ enum Step {
     Allocate { size: u64 },
     Block0,
     Frames,
+    Silence,
     Final,
     Truncate,
     SyncFrames,
@@ -159,7 +162,14 @@ impl Segment {
         let window = self.window.as_ref()?;
         let waits = self.in_flight.is_some() || self.held_back || window.sealed == self.written;
         let simple = self.output.is_some() && self.end.is_none() && self.failing_since.is_none();
-        (simple && waits).then(|| window.open_from() + window.layout.frame_samples)
+        if !simple || !waits {
+            return None;
+        }
+        if window.is_empty() {
+            // What is on its way counts as written.
+            return self.silence_due(if self.in_flight.is_some() { window.sealed } else { self.written });
+        }
+        Some(window.open_from() + window.layout.frame_samples)
     }
 
     /// First position that is not sealed.
@@ -189,7 +199,7 @@ impl Segment {
 
     /// Whether so much is sealed that the next segment must begin.
     pub fn full(&self) -> bool {
-        let full = |window: &Window| window.sealed >= SEGMENT_FRAMES_MAX - 64;
+        let full = |window: &Window| window.sealed >= SEGMENT_FRAMES_MAX - 2 * SILENCE_FRAMES;
         self.end.is_none() && self.window.as_ref().is_some_and(full)
     }
 
@@ -236,7 +246,7 @@ impl Segment {
         self.end.get_or_insert((frames as u32, samples));
     }
 
-    /// Seals every frame that ends at or before position `due`, or all of them once the end is known.
+    /// Seals every frame that ends at or before position `due`, or all of them once the end is known. Those for which nothing came are passed over.
     pub fn seal(&mut self, due: u64, tracks: &mut [Track], io: &mut Io<'_>) {
         self.due = due;
         let (Some(window), Some(output)) = (self.window.as_mut(), self.output.as_ref()) else { return };
@@ -249,7 +259,9 @@ impl Segment {
             if !is_due || window.sealed >= SEGMENT_FRAMES_MAX {
                 return;
             }
-            if !window.seal_next((io.blocks, io.coverage), &output.sealer, tracks, end) {
+            if window.is_empty() {
+                window.pass_next(tracks, end);
+            } else if !window.seal_next((io.blocks, io.coverage), &output.sealer, tracks, end) {
                 return;
             }
         }
