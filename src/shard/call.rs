@@ -302,7 +302,7 @@ impl Call {
         if self.segment.full()
             && let Some(format) = self.segment.format()
         {
-            self.roll(format, self.media.len(), io);
+            self.reformat(format, self.media.len(), io);
         }
         if io.now >= self.report_at {
             self.report_at = io.now + RTCP_INTERVAL;

@@ -291,3 +291,31 @@ fn hold_and_pause_are_told_apart() {
     causes.dedup();
     assert_eq!(causes[1..4], [Cause::Hold, Cause::Pause, Cause::Hold], "{intervals:?}");
 }
+
+#[test]
+fn a_change_of_law_that_finds_no_memory_costs_what_comes_and_nothing_that_is_there() {
+    let mut world = World::new();
+    let ports = world.open(1);
+    let mut hoard = Vec::new();
+    for i in 0..60u16 {
+        if i == 38 {
+            hoard.extend(std::iter::from_fn(|| world.shard.blocks.acquire()));
+        }
+        if i == 45 {
+            hoard.drain(..).for_each(|block| world.shard.blocks.release(block));
+        }
+        world.packet(ports[0], if i < 40 { 0 } else { 8 }, i, &[1; 160]);
+        world.turn(20);
+        world.plan_segments();
+    }
+    let (segments, tracks, _, intervals) = world.close();
+    let (placed, overflow) = (tracks[0].counters.of(Fate::Placed), tracks[0].counters.of(Fate::Overflow));
+    assert!(overflow > 0 && placed + overflow == 60, "{placed} placed, {overflow} not");
+    let first = world.open_segment(&segments[0].path).1;
+    let second = world.open_segment(&segments[1].path).1;
+    let linear = second[FRAME0_PLAIN_BYTES..].as_chunks().0.iter().filter(|&&sample| sample != [0; 2]);
+    let heard = count(&first[FRAME0_PLAIN_BYTES..], 1) + linear.count();
+    assert_eq!(heard as u64, placed * 160, "what is counted as placed is there");
+    let stated = intervals.iter().filter(|interval| interval.cause == Cause::Overflow);
+    assert_eq!(stated.map(Interval::samples).sum::<u64>(), overflow * 160);
+}

@@ -267,6 +267,24 @@ impl Window {
         }
     }
 
+    /// Blocks that a window of `layout` needs to take over what this one holds unsealed of `tracks` tracks.
+    pub fn blocks_to_move(&self, layout: &Layout, coverage: &Coverage, tracks: usize) -> usize {
+        let samples = self.covered_until(coverage, tracks).saturating_sub(self.open_from());
+        (samples.div_ceil(layout.frame_samples) as usize).div_ceil(BLOCK_FRAMES)
+    }
+
+    /// Position behind the last unsealed sample that anything has come for.
+    fn covered_until(&self, coverage: &Coverage, tracks: usize) -> u64 {
+        let behind = (self.first_block + self.blocks.len() as u32) * BLOCK_FRAMES as u32;
+        let last = (self.sealed..behind).rev().find_map(|frame| {
+            let (block, index) = self.block_of(frame)?;
+            let covered = &coverage.0[block.0 as usize][index];
+            let ends = (0..tracks).filter_map(|track| last_covered(&covered[self.layout.track_words(track)]));
+            Some(self.start + u64::from(frame) * self.layout.frame_samples + ends.max()? as u64 + 1)
+        });
+        last.unwrap_or(0)
+    }
+
     /// Copies one sample of a window that is linear already: PCM16 holds everything, and stays what it is.
     fn place_linear(
         &mut self,
@@ -279,7 +297,8 @@ impl Window {
         let Some(at) = position.checked_sub(self.start) else { return };
         let (frame, first) = (at / self.layout.frame_samples, (at % self.layout.frame_samples) as usize);
         let frame = u32::try_from(frame).ok();
-        let Some((block, index)) = frame.and_then(|frame| self.reach(frame, pool, coverage)) else { return };
+        let room = frame.and_then(|frame| self.reach(frame, pool, coverage));
+        let (block, index) = room.expect("blocks were counted before");
         let covered = &mut coverage.0[block.0 as usize][index][self.layout.track_words(track)];
         if mark(covered, first, 1) {
             let at = (first * self.layout.channels as usize + track) * 2;
@@ -287,7 +306,8 @@ impl Window {
         }
     }
 
-    /// Copies what `old` holds unsealed into this window, sample by sample: a change of format is rare.
+    /// Copies what `old` holds unsealed into this window, sample by sample: a change of format is rare. There have to be
+    /// [`Window::blocks_to_move`] for it: what was counted as placed stays.
     pub fn take_over(
         &mut self,
         old: &Window,
@@ -316,7 +336,8 @@ impl Window {
                     } else {
                         let byte = [frame[at]];
                         let room = (&mut *pool, &mut *coverage);
-                        self.place(room, to, position as i64, layout.format, &byte);
+                        let outcome = self.place(room, to, position as i64, layout.format, &byte);
+                        assert_eq!(outcome.overflow, 0, "blocks were counted before");
                     }
                 }
             }
@@ -342,6 +363,12 @@ fn mark(covered: &mut [u64], first: usize, length: usize) -> bool {
     }
     masks().for_each(|(word, mask)| covered[word] |= mask);
     true
+}
+
+/// The last sample that is covered.
+fn last_covered(covered: &[u64]) -> Option<usize> {
+    let word = covered.iter().rposition(|&word| word != 0)?;
+    Some(word * 64 + 63 - covered[word].leading_zeros() as usize)
 }
 
 /// Calls `tell` for each stretch of `[0, length)` that is not covered.

@@ -130,22 +130,30 @@ impl Call {
         }
     }
 
-    /// Makes the segment able to hold `law` without loss.
-    pub(super) fn suit(&mut self, law: SampleFormat, io: &mut Io<'_>) {
-        let heard = std::mem::replace(&mut self.heard, true);
-        match self.segment.format() {
-            None => self.segment.decide(law, self.media.len()),
-            Some(format) if format == law || format == SampleFormat::Pcm16 => {}
+    /// Makes the segment able to hold `law` without loss; false if it can't be.
+    pub(super) fn suit(&mut self, law: SampleFormat, io: &mut Io<'_>) -> bool {
+        let suits = match self.segment.format() {
+            None => {
+                self.segment.decide(law, self.media.len());
+                true
+            }
+            Some(format) if format == law || format == SampleFormat::Pcm16 => true,
             // Silence alone does not bind the call to a law; audio of both needs PCM16, and stays with it.
             Some(_) => {
-                let format = if heard { SampleFormat::Pcm16 } else { law };
-                self.reformat(format, self.media.len(), io);
+                let format = if self.heard { SampleFormat::Pcm16 } else { law };
+                self.reformat(format, self.media.len(), io)
             }
-        }
+        };
+        self.heard |= suits;
+        suits
     }
 
-    /// Goes on in `format` with all tracks there are now; so far there were `before`. False if there is no file slot for it.
-    fn reformat(&mut self, format: SampleFormat, before: usize, io: &mut Io<'_>) -> bool {
+    /// Goes on in `format` with all tracks there are now; so far there were `before`. False, and nothing has changed, if there is no file slot or no
+    /// memory for it.
+    pub(super) fn reformat(&mut self, format: SampleFormat, before: usize, io: &mut Io<'_>) -> bool {
+        if !self.segment.can_move(format, (before, self.media.len()), io) {
+            return false;
+        }
         if self.segment.untouched() {
             self.segment.convert(format, (before, self.media.len()), io);
             return true;
@@ -154,7 +162,7 @@ impl Call {
     }
 
     /// Begins the next segment; the control core is asked for its plan.
-    pub(super) fn roll(&mut self, format: SampleFormat, before: usize, io: &mut Io<'_>) -> bool {
+    fn roll(&mut self, format: SampleFormat, before: usize, io: &mut Io<'_>) -> bool {
         let Some(file) = io.files.take(io.slot) else { return false };
         let next = self.segment.roll(file, format, (before, self.media.len()), io);
         self.finishing.push_back(std::mem::replace(&mut self.segment, next));

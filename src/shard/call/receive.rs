@@ -9,7 +9,7 @@ use crate::limits::DATAGRAM_BYTES_MAX;
 use crate::media::{Fate, Payload, SampleFormat, Verdict};
 use crate::rtp::{Packet, rtcp};
 use crate::shard::Io;
-use crate::shard::window::{Outcome, Window};
+use crate::shard::window::Outcome;
 use crate::srtp::Failure;
 
 /// A datagram as the ring handed it over.
@@ -105,17 +105,7 @@ impl Call {
                 continue;
             }
             let samples = &payload[(from - position) as usize..(to - position) as usize];
-            let part = match self.room(law, io) {
-                Some(window) => {
-                    if window.is_empty() {
-                        // What the file is owed goes first.
-                        *io.look = io.now;
-                    }
-                    let outcome = window.place((io.blocks, io.coverage), track, from, law, samples);
-                    self.account(track, ssrc, (from, to - from), outcome)
-                }
-                None => Fate::Late,
-            };
+            let part = self.place_part(track, ssrc, from, (law, samples), io);
             if fate == Fate::Paused || part == Fate::Placed {
                 fate = part;
             }
@@ -123,12 +113,28 @@ impl Call {
         fate
     }
 
-    /// The window that audio of `law` is placed in; none between a cut and what comes after it.
-    fn room(&mut self, law: SampleFormat, io: &mut Io<'_>) -> Option<&mut Window> {
-        if !self.segment.is_ended() {
-            self.suit(law, io);
+    /// Copies samples to their place in the segment's window. Between a cut and what comes after it there is none; where the segment can't go on in
+    /// a format that holds them, what it holds already comes first.
+    fn place_part(
+        &mut self,
+        track: usize,
+        ssrc: u32,
+        from: i64,
+        (law, samples): (SampleFormat, &[u8]),
+        io: &mut Io<'_>,
+    ) -> Fate {
+        let span = (from, samples.len() as i64);
+        if !self.segment.is_ended() && !self.suit(law, io) {
+            let outcome = Outcome { overflow: samples.len() as u64, ..Outcome::default() };
+            return self.account(track, ssrc, span, outcome);
         }
-        self.segment.window()
+        let Some(window) = self.segment.window() else { return Fate::Late };
+        if window.is_empty() {
+            // What the file is owed goes first.
+            *io.look = io.now;
+        }
+        let outcome = window.place((io.blocks, io.coverage), track, from, law, samples);
+        self.account(track, ssrc, span, outcome)
     }
 
     /// Tells the track what did not find its place, and names the packet's fate.

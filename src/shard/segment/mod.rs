@@ -210,6 +210,13 @@ impl Segment {
             && !matches!(self.in_flight, Some((Step::Block0, _)))
     }
 
+    /// Whether there are blocks to go on in `format` with `tracks` tracks instead of `before`, and lose nothing that is unsealed.
+    pub fn can_move(&self, format: SampleFormat, (before, tracks): (usize, usize), io: &Io<'_>) -> bool {
+        let layout = Layout::new(format, tracks);
+        let blocks = self.window.as_ref().map_or(0, |old| old.blocks_to_move(&layout, io.coverage, before));
+        blocks <= CALL_BLOCKS_MAX.min(io.blocks.free() as usize)
+    }
+
     /// Changes format and number of tracks, from `before` to `tracks`, in place, with what is unsealed.
     pub fn convert(&mut self, format: SampleFormat, (before, tracks): (usize, usize), io: &mut Io<'_>) {
         let old = self.window.take();
