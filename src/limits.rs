@@ -56,7 +56,8 @@ pub const SILENCE_FRAMES: u32 = 32;
 pub const CALLS_PER_SILENCE_BLOCK: usize = 128;
 /// ... and no more than these: one is free again after a tick, and 2,000 silent calls need 5 at a time.
 pub const SILENCE_BLOCKS_MAX: usize = 16;
-/// What a crash may cost a call. The flush rule keeps the oldest unwritten sample younger than this.
+/// What a crash may cost a call. The flush rule keeps the oldest unwritten sample that was received younger than this, while the shard gets its
+/// core and the disk answers: what either stands still for comes on top.
 pub const LOSS_AT_CRASH_MAX: Duration = Duration::from_millis(1000);
 /// Kept free of the above for the write itself and a late tick.
 pub const LOSS_AT_CRASH_MARGIN: Duration = Duration::from_millis(150);
