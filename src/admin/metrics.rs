@@ -2,9 +2,10 @@
 //! format of Prometheus, and the table in the manual both follow from that.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::status::Status;
-use crate::link::ShardStats;
+use crate::link::{ShardStats, WriteTimes};
 use crate::media::{Counters as Packets, Fate};
 
 /// All that metrics are made of, as of one moment.
@@ -16,8 +17,16 @@ pub struct Sample {
     pub calls_taken: u64,
     /// Recordings that are paused now.
     pub paused: usize,
+    /// The shards' ring, and the receive tier over it if that is not `sockets`: `io_uring+steered`.
+    pub ring: &'static str,
     /// Share of its core that the control thread uses, in millionths.
     pub control_busy_ppm: u32,
+    /// Processor time that the control thread has used, as of the last look.
+    pub control_cpu: Duration,
+    /// Processor time that the whole process has used.
+    pub process_cpu: Duration,
+    /// Memory of the process, if the kernel says.
+    pub resident_bytes: Option<u64>,
     /// What SIP has counted.
     pub sip: crate::sip::Counters,
     /// What the SIP sockets have counted.
@@ -32,7 +41,7 @@ pub struct Sample {
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// `counter` or `gauge`.
+    /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
     /// What it means, in one line.
     pub help: &'static str,
@@ -52,14 +61,36 @@ impl Lines<'_> {
 
     /// A line with a label. Labels' values are words of our own, or what escaping makes of others.
     fn of(&mut self, label: &str, is: impl std::fmt::Display, value: impl Into<f64>) {
-        let is = is.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-        self.line(&format!("{{{label}=\"{is}\"}}"), value.into());
+        self.line(&format!("{{{}}}", labelled(label, is)), value.into());
+    }
+
+    /// A line of 1 with labels, which are what it tells.
+    fn info(&mut self, labels: &[(&str, &dyn std::fmt::Display)]) {
+        let labels: Vec<String> = labels.iter().map(|(label, is)| labelled(label, is)).collect();
+        self.line(&format!("{{{}}}", labels.join(",")), 1.0);
+    }
+
+    /// The lines of a histogram in seconds.
+    fn histogram(&mut self, times: &WriteTimes) {
+        let mut all = 0;
+        for (bound_us, count) in times.cumulative() {
+            let bound = bound_us.map_or("+Inf".to_owned(), |us| (number(us) / 1e6).to_string());
+            self.line(&format!("_bucket{{{}}}", labelled("le", bound)), number(count));
+            all = count;
+        }
+        self.line("_sum", number(times.sum_us()) / 1e6);
+        self.line("_count", number(all));
     }
 
     fn line(&mut self, labels: &str, value: f64) {
         // Writing to a string does not fail.
         let _ = writeln!(self.out, "{}{labels} {value}", self.name);
     }
+}
+
+fn labelled(label: &str, is: impl std::fmt::Display) -> String {
+    let is = is.to_string().replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("{label}=\"{is}\"")
 }
 
 const fn metric(
@@ -88,6 +119,23 @@ fn packets(sample: &Sample) -> Packets {
 
 /// Every metric, in the order in which they are printed.
 pub const METRICS: &[Metric] = &[
+    metric(
+        "tapehead_build_info",
+        "gauge",
+        "1; its labels say which version this is, of which commit.",
+        |_, l| {
+            l.info(&[("version", &env!("CARGO_PKG_VERSION")), ("commit", &env!("SOURCE_COMMIT"))]);
+        },
+    ),
+    metric(
+        "tapehead_shard_info",
+        "gauge",
+        "1; its labels say on which ring each shard runs and under which receive tier.",
+        |s, l| {
+            let (ring, tier) = s.ring.split_once('+').unwrap_or((s.ring, "sockets"));
+            (0..s.shards.len()).for_each(|at| l.info(&[("shard", &at), ("ring", &ring), ("tier", &tier)]));
+        },
+    ),
     metric("tapehead_uptime_seconds", "gauge", "Time since the recorder began.", |s, l| {
         l.put(number(s.status.uptime_s))
     }),
@@ -216,6 +264,14 @@ pub const METRICS: &[Metric] = &[
         shards(s, l, |stats| f64::from(stats.busy_ppm) / 1e6);
     }),
     metric(
+        "tapehead_shard_cpu_seconds_total",
+        "counter",
+        "Processor time that each shard has used, as it told last.",
+        |s, l| {
+            shards(s, l, |stats| number(stats.cpu_us) / 1e6);
+        },
+    ),
+    metric(
         "tapehead_shard_tick_seconds_max",
         "gauge",
         "Longest time between two ticks of each shard in its last second.",
@@ -267,8 +323,37 @@ pub const METRICS: &[Metric] = &[
     metric("tapehead_write_errors_total", "counter", "Writes that failed and were tried again.", |s, l| {
         shards(s, l, |stats| number(stats.write_errors));
     }),
+    metric(
+        "tapehead_write_seconds",
+        "histogram",
+        "How long the shards' writes took, from the tick that submits one to the tick that sees its end: 20 ms are a disk that keeps up.",
+        |s, l| {
+            let mut all = WriteTimes::default();
+            s.shards.iter().for_each(|stats| all.sum(&stats.write_times));
+            l.histogram(&all);
+        },
+    ),
     metric("tapehead_control_busy_ratio", "gauge", "Share of its core that signalling uses.", |s, l| {
         l.put(f64::from(s.control_busy_ppm) / 1e6);
+    }),
+    metric(
+        "tapehead_control_cpu_seconds_total",
+        "counter",
+        "Processor time that signalling has used.",
+        |s, l| {
+            l.put(s.control_cpu.as_secs_f64());
+        },
+    ),
+    metric(
+        "process_cpu_seconds_total",
+        "counter",
+        "Processor time that the whole process has used, background work included.",
+        |s, l| {
+            l.put(s.process_cpu.as_secs_f64());
+        },
+    ),
+    metric("process_resident_memory_bytes", "gauge", "Memory of the process that is resident.", |s, l| {
+        s.resident_bytes.into_iter().for_each(|bytes| l.put(number(bytes)));
     }),
     metric(
         "tapehead_jobs_pending",
@@ -305,7 +390,7 @@ mod tests {
         assert_eq!(names.len(), METRICS.len());
         for metric in METRICS {
             let counts = metric.kind == "counter";
-            assert!(counts || metric.kind == "gauge", "{}", metric.name);
+            assert!(counts || matches!(metric.kind, "gauge" | "histogram"), "{}", metric.name);
             assert_eq!(metric.name.ends_with("_total"), counts, "{}", metric.name);
             assert!(metric.name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{}", metric.name);
             assert!(metric.help.ends_with('.') && !metric.help.contains('\n'), "{}", metric.name);
@@ -315,7 +400,9 @@ mod tests {
     #[test]
     fn the_manual_has_a_table_of_exactly_these_metrics() {
         let manual = include_str!("../manual/operating.rs");
-        let rows: Vec<&str> = manual.lines().filter(|line| line.starts_with("//! | `tapehead_")).collect();
+        let (_, section) = manual.split_once("\n//! # Metrics\n").unwrap();
+        let section = section.split("\n//! # ").next().unwrap();
+        let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("//! | `")).collect();
         let wanted: Vec<String> = METRICS
             .iter()
             .map(|metric| format!("//! | `{}` | {} | {} |", metric.name, metric.kind, metric.help))

@@ -1,12 +1,14 @@
 //! Requests and answers against a recorder that is only pretended.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
 use crate::control::{CallDetail, CallSummary, Capacity};
 use crate::limits::ADMIN_PAGE;
-use crate::link::{CallId, ShardStats};
+use crate::link::{CallId, ShardStats, WriteTimes};
 
 /// A recorder with so many calls.
 #[derive(Default)]
@@ -87,12 +89,18 @@ impl Subject for Pretended {
     }
 
     fn sample(&self) -> metrics::Sample {
-        let shard = ShardStats { calls: 2, busy_ppm: 250_000, ..ShardStats::default() };
+        let mut write_times = WriteTimes::default();
+        write_times.add(20_000);
+        let shard = ShardStats { calls: 2, busy_ppm: 250_000, write_times, ..ShardStats::default() };
         metrics::Sample {
             status: self.status(),
             calls_taken: 40,
             paused: 1,
+            ring: "io_uring+steered",
             control_busy_ppm: 0,
+            control_cpu: Duration::from_millis(1500),
+            process_cpu: Duration::from_secs(4),
+            resident_bytes: Some(4096),
             sip: crate::sip::Counters { options: 6, ..Default::default() },
             net: Default::default(),
             cuts: crate::siprec::Cuts { xml_depth: 4, ..Default::default() },
@@ -170,12 +178,21 @@ fn metrics_are_lines_that_prometheus_reads() {
         "tapehead_refusals_total{reason=\"calls_max\"} 3",
         "tapehead_sip_events_total{what=\"options\"} 6",
         "tapehead_shard_busy_ratio{shard=\"1\"} 0.25",
+        "tapehead_shard_info{shard=\"1\",ring=\"io_uring\",tier=\"steered\"} 1",
+        "tapehead_write_seconds_bucket{le=\"0.015\"} 0",
+        "tapehead_write_seconds_bucket{le=\"0.022\"} 2",
+        "tapehead_write_seconds_bucket{le=\"+Inf\"} 2",
+        "tapehead_write_seconds_sum 0.04",
+        "tapehead_write_seconds_count 2",
+        "process_cpu_seconds_total 4",
+        "process_resident_memory_bytes 4096",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}:\n{text}");
     }
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let (name, value) = line.rsplit_once(' ').unwrap();
-        assert!(name.starts_with("tapehead_") && value.parse::<f64>().is_ok(), "{line}");
+        let ours = name.starts_with("tapehead_") || name.starts_with("process_");
+        assert!(ours && value.parse::<f64>().is_ok(), "{line}");
     }
 }
 

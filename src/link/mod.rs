@@ -3,6 +3,8 @@
 //! Both are bounded, wait-free, single producer, single consumer. A shard looks at its commands whenever it turns: once per tick, and at once when
 //! a command comes while it sleeps, which its [`Sleeper`] tells. After it has queued events it rings the control core's bell once per turn.
 
+mod write_times;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -14,6 +16,7 @@ pub use crate::media::{Anchor, Payload};
 use crate::media::{Counters, Interval, SampleFormat};
 use crate::seal::{Block0, DataKey, StreamSeed};
 use crate::srtp;
+pub use write_times::WriteTimes;
 
 /// A call as control and shards name it; never reused while the process lives.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -268,10 +271,14 @@ pub struct ShardStats {
     pub written: u64,
     /// Writes that failed and were tried again.
     pub write_errors: u64,
+    /// How long writes took.
+    pub write_times: WriteTimes,
     /// Blocks free in the pool, of how many.
     pub blocks_free: u32,
     /// Blocks in the pool.
     pub blocks: u32,
+    /// Processor time that its thread has used, in microseconds.
+    pub cpu_us: u64,
     /// Processor time that its thread has used since the last report, in millionths of a core.
     pub busy_ppm: u32,
     /// Longest time between two ticks, in microseconds, since the last report.

@@ -164,6 +164,8 @@
 //!
 //! | name | kind | meaning |
 //! |---|---|---|
+//! | `tapehead_build_info` | gauge | 1; its labels say which version this is, of which commit. |
+//! | `tapehead_shard_info` | gauge | 1; its labels say on which ring each shard runs and under which receive tier. |
 //! | `tapehead_uptime_seconds` | gauge | Time since the recorder began. |
 //! | `tapehead_stage` | gauge | 1 for the stage it is in: open, draining, drained or stopping. |
 //! | `tapehead_calls` | gauge | Calls that are not yet over. |
@@ -186,6 +188,7 @@
 //! | `tapehead_anchors_total` | counter | Times that a track's timeline was anchored anew. |
 //! | `tapehead_shard_calls` | gauge | Calls on each shard, as it told last. |
 //! | `tapehead_shard_busy_ratio` | gauge | Share of its core that each shard uses. |
+//! | `tapehead_shard_cpu_seconds_total` | counter | Processor time that each shard has used, as it told last. |
 //! | `tapehead_shard_tick_seconds_max` | gauge | Longest time between two ticks of each shard in its last second. |
 //! | `tapehead_shard_blocks` | gauge | Blocks of each shard's pool. |
 //! | `tapehead_shard_blocks_free` | gauge | Those of them that are free. |
@@ -195,6 +198,10 @@
 //! | `tapehead_shard_send_failures_total` | counter | RTCP receiver reports that could not be sent. |
 //! | `tapehead_written_bytes_total` | counter | Bytes written to recordings. |
 //! | `tapehead_write_errors_total` | counter | Writes that failed and were tried again. |
+//! | `tapehead_write_seconds` | histogram | How long the shards' writes took, from the tick that submits one to the tick that sees its end: 20 ms are a disk that keeps up. |
 //! | `tapehead_control_busy_ratio` | gauge | Share of its core that signalling uses. |
+//! | `tapehead_control_cpu_seconds_total` | counter | Processor time that signalling has used. |
+//! | `process_cpu_seconds_total` | counter | Processor time that the whole process has used, background work included. |
+//! | `process_resident_memory_bytes` | gauge | Memory of the process that is resident. |
 //! | `tapehead_jobs_pending` | gauge | Manifests and recordings that wait for the background pool. |
 //! | `tapehead_disk_free_bytes` | gauge | Room on the file system of the recordings. |

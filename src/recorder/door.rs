@@ -26,7 +26,8 @@ pub(super) struct Watch {
     pub disk_free: u64,
     /// Share of its core that the control thread has used, in millionths.
     pub busy_ppm: u32,
-    cpu: std::time::Duration,
+    /// Processor time that it has used.
+    pub cpu: std::time::Duration,
 }
 
 impl Watch {

@@ -537,6 +537,7 @@ impl Core {
             let past = now.since(self.stats_at) + STATS_INTERVAL;
             self.stats.busy_ppm = ppm(self.cpu.saturating_sub(self.cpu_told), past);
             self.cpu_told = self.cpu;
+            self.stats.cpu_us = self.cpu.as_micros() as u64;
             self.stats_at = now + STATS_INTERVAL;
             self.tell_stats(blocks);
         }

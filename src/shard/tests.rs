@@ -234,6 +234,10 @@ fn as_many_frames_go_out_together_as_the_bound_on_loss_allows() {
     // Two-track G.711 fills a frame in 255 ms and seals it 200 ms later: two are sealed before the first is 850 ms old, three are not.
     let pairs = writes.iter().filter(|&&bytes| bytes == 2 * FRAME_BYTES as u64).count();
     assert!(pairs >= 18 && pairs >= writes.len() / 2, "{writes:?}");
+    // The disk of this world keeps up: the next tick sees the end of each write.
+    let told: Vec<(Option<u64>, u64)> = world.shard.stats().write_times.cumulative().collect();
+    let within = |us| told.iter().find(|(bound, _)| *bound == us).unwrap().1;
+    assert!(within(Some(22_000)) == within(None) && within(None) >= writes.len() as u64, "{told:?}");
     world.close();
 }
 

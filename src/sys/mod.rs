@@ -16,6 +16,7 @@ pub mod memory;
 #[path = "netns_tests.rs"]
 pub(crate) mod netns;
 pub mod packet_socket;
+pub mod process;
 pub mod rlimit;
 pub mod socket;
 pub mod space;

@@ -46,7 +46,7 @@ impl Segment {
                 } else {
                     io.blocks.lock(block, start, len);
                 }
-                Some(Flight { block, start, len })
+                Some(Flight { block, start, len, since: io.now })
             }
             _ => None,
         };
@@ -255,6 +255,7 @@ impl Segment {
             if step == Step::Silence {
                 io.silence.give(flight.block, io.blocks);
             }
+            io.stats.write_times.add(io.now.since(flight.since).as_micros() as u64);
         }
         let result = match *completion {
             Completion::Written { result, .. } => {

@@ -42,6 +42,7 @@ struct Flight {
     block: BlockIx,
     start: u32,
     len: u32,
+    since: Mono,
 }
 
 /// How the file is written once its plan is known.
