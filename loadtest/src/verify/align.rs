@@ -16,7 +16,7 @@ use crate::profile::Profile;
 
 /// Samples that are looked for when audio is not where it should be: found by chance once in 2^112.
 const NEEDLE: usize = 16;
-/// How far around its place a packet is looked for: 2 s.
+/// How far around its place a packet is looked for, 2 s; and as much further as the sender was late.
 const SEARCH: i64 = 16_000;
 /// Signalling may be so far behind media, in samples: 200 ms.
 const SIGNALLING: u64 = 1600;
@@ -258,8 +258,10 @@ impl<'a> Walk<'a> {
 
     /// Where the packet lies if not at `at`: found by its beginning, or by its end if that was overlapped.
     fn search(&self, codes: &[u8], at: i64) -> Option<i64> {
-        let from = (at - SEARCH).clamp(0, self.recorded.len() as i64) as usize;
-        let to = (at + SEARCH).clamp(from as i64, self.recorded.len() as i64) as usize;
+        // A sender that was late has been put as much further along, if its recorder took that for the stream's new place.
+        let around = SEARCH + (self.terms.lag_ns / 125_000) as i64;
+        let from = (at - around).clamp(0, self.recorded.len() as i64) as usize;
+        let to = (at + around).clamp(from as i64, self.recorded.len() as i64) as usize;
         let window = &self.recorded[from..to];
         let tail = codes.len().checked_sub(NEEDLE)?;
         let starts =
@@ -576,6 +578,9 @@ impl Gaps {
             .filter(|&&(start, end)| start < to && end <= to)
             .copied()
             .unwrap_or((from, to));
+        if from > (piece.position as i64 + offset).max(0) as u64 {
+            self.reasons |= Reasons::MISSING;
+        }
         if from > self.until {
             found.silent.push(Stretch { from: self.until, to: from, reasons: self.reasons });
         }

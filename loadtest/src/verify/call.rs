@@ -14,6 +14,9 @@ use crate::record::CallRecord;
 /// Silence behind the end of a call that a recorder may add, in milliseconds: what it takes to hear the BYE, and its horizon.
 const TAIL_MS_MAX: f64 = 1000.0;
 
+/// A sender so late sends as much audio at once as no kernel has to have room for: what is missing of it is the sender's, and counters say nothing.
+const BURST_NS: u64 = 500_000_000;
+
 /// Tracks of a call, at most.
 const TRACKS_MAX: usize = 16;
 /// Packets of a track, at most: a day at 10 ms.
@@ -47,6 +50,8 @@ pub struct TrackVerdict {
     pub silence: Silence,
     /// Where the stream was moved on the timeline.
     pub shifts: Vec<Shift>,
+    /// Whether the sender paused for so long that what is missing is its own.
+    pub sender_paused: bool,
     /// How far it lies from where it belongs beside the call's other tracks, in milliseconds.
     pub misplaced_ms: Option<f64>,
     /// What else is wrong, in words.
@@ -126,7 +131,7 @@ pub fn judge(rules: &Rules, call: &CallRecord, profile: &Profile, recorded: &Rec
         };
         let aligned = Walk::new(sent, profile, codes, terms).run();
         starts.push(aligned.offset.zip(sent.first).map(|(offset, first)| offset - first.behind()));
-        let mut verdict = verdict(recorded, number, sent, aligned);
+        let mut verdict = verdict(recorded, number, sent, (aligned, terms.lag_ns >= BURST_NS));
         if verdict.wrong > 0
             && let Some(other) = owner(number, codes, &expected)
         {
@@ -149,16 +154,21 @@ pub fn judge(rules: &Rules, call: &CallRecord, profile: &Profile, recorded: &Rec
     }
 }
 
-fn verdict(recorded: &Recorded, channel: usize, sent: &Expected, mut aligned: Aligned) -> TrackVerdict {
+fn verdict(
+    recorded: &Recorded,
+    channel: usize,
+    sent: &Expected,
+    (mut aligned, sender_paused): (Aligned, bool),
+) -> TrackVerdict {
     let manifest = &recorded.manifest;
     let own =
         |cause| manifest.intervals.iter().any(|one| usize::from(one.track) == channel && one.cause == cause);
     let late = manifest.tracks.get(channel).map_or(0, |track| track.counters.of(Fate::Late));
-    if late == 0 && !own(Cause::Late) {
+    if late == 0 && !own(Cause::Late) && !sender_paused {
         // The sender was late, but the recorder does not say that this is why.
         aligned.ours += std::mem::take(&mut aligned.silence.late_sender);
     }
-    let mut findings = ledger::disagreements(manifest, channel, sent, &aligned);
+    let mut findings = ledger::disagreements(manifest, channel, sent, &aligned, sender_paused);
     let seconds = |position: u64| position as f64 / 8000.0;
     if let Some((from, to)) = aligned.flawed {
         findings.push(format!("flawed between {:.4} s and {:.4} s", seconds(from), seconds(to)));
@@ -175,6 +185,7 @@ fn verdict(recorded: &Recorded, channel: usize, sent: &Expected, mut aligned: Al
         unaccounted: aligned.ours,
         silence: aligned.silence,
         shifts: aligned.shifts,
+        sender_paused,
         misplaced_ms: None,
         findings,
     }

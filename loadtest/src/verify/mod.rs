@@ -14,6 +14,7 @@ mod recorded;
 mod report;
 mod stretch;
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -176,6 +177,13 @@ impl Verified {
     }
 }
 
+/// The run that a Call-ID is of, if it is one of a run with this seed: what tells two runs of the same seed apart in one folder.
+fn run_of(call_id: &str, seed: u64) -> Option<&str> {
+    let (number, run) = call_id.strip_prefix(&format!("lt-{seed:x}-"))?.split_once('-')?;
+    let (run, _) = run.split_once('@')?;
+    number.parse::<u64>().ok().map(|_| run)
+}
+
 /// Whether a call should have left a recording.
 fn is_recorded(call: &CallRecord) -> bool {
     !matches!(call.end, End::Refused(_) | End::BadAnswer)
@@ -192,7 +200,12 @@ impl Verification<'_> {
             return Err(format!("{}: no folder of recordings", self.recordings.display()));
         }
         let index = self.index(&calls, &plan);
-        let mut totals = Totals { recordings_foreign: index.foreign, ..Totals::default() };
+        let found = index.by_call_id.values().map(Vec::len).sum::<usize>().max(1);
+        let mut totals = Totals {
+            recordings_foreign: index.foreign,
+            manifest_bytes_mean: index.manifest_bytes as f64 / found as f64,
+            ..Totals::default()
+        };
         let mut expected: Vec<&CallRecord> = calls.iter().filter(|call| is_recorded(call)).collect();
         totals.refused = (calls.len() - expected.len()) as u64;
         // The dialog of a client that has vanished lives on, and so does its recording.
@@ -211,12 +224,13 @@ impl Verification<'_> {
 
     /// Finds the recordings, again and again until all are there or the time is up.
     fn index(&self, calls: &[CallRecord], plan: &Plan) -> Index {
-        let prefix = format!("lt-{:x}-", plan.seed);
+        let runs: HashSet<&str> = calls.iter().filter_map(|call| run_of(&call.call_id, plan.seed)).collect();
+        let ours = |call_id: &str| run_of(call_id, plan.seed).is_some_and(|run| runs.contains(run));
         let until = Instant::now() + self.wait;
         let mut looks = 0;
         loop {
             let mut shown = Progress::new("recordings found", 0);
-            let index = Index::read(self.recordings, &prefix, self.keys, || shown.step());
+            let index = Index::read(self.recordings, ours, self.keys, || shown.step());
             let there = |call: &CallRecord| {
                 let folders = index.by_call_id.get(&call.call_id);
                 folders.is_some_and(|at| at.iter().all(|at| !is_active(at)))
@@ -241,7 +255,7 @@ impl Verification<'_> {
                 totals.recordings_extra += there.saturating_sub(due);
             }
         }
-        let known: std::collections::HashSet<&str> = calls.iter().map(|call| call.call_id.as_str()).collect();
+        let known: HashSet<&str> = calls.iter().map(|call| call.call_id.as_str()).collect();
         for (call_id, folders) in &index.by_call_id {
             if !known.contains(call_id.as_str()) {
                 totals.recordings_extra += folders.len() as u64;

@@ -40,20 +40,29 @@ pub struct Index {
     pub by_call_id: HashMap<String, Vec<PathBuf>>,
     /// Folders whose manifest can't be read, and why.
     pub unreadable: Vec<(PathBuf, String)>,
-    /// Recordings whose Call-ID is not of the run.
+    /// Recordings of others: another run, the same seed or not, or real calls.
     pub foreign: u64,
+    /// The size of all manifests found, in bytes.
+    pub manifest_bytes: u64,
     /// Folders that were moved while they were looked at, or that are so new that they hold no manifest.
     pub moving: u64,
 }
 
 impl Index {
-    /// Looks through all recordings below `root` for Call-IDs that begin with `prefix`. `seen` is called for each recording.
-    pub fn read(root: &Path, prefix: &str, keys: &dyn KeyProvider, mut seen: impl FnMut()) -> Index {
+    /// Looks through all recordings below `root` for Call-IDs that are `ours`. `seen` is called for each recording.
+    pub fn read(
+        root: &Path,
+        ours: impl Fn(&str) -> bool,
+        keys: &dyn KeyProvider,
+        mut seen: impl FnMut(),
+    ) -> Index {
         let mut index = Index::default();
         for folder in find_recordings(&OsDisk, root) {
             seen();
             match read_manifest(&OsDisk, &folder.join(MANIFEST), keys) {
-                Ok(manifest) if manifest.sip.call_id.starts_with(prefix) => {
+                Ok(manifest) if ours(&manifest.sip.call_id) => {
+                    index.manifest_bytes +=
+                        std::fs::metadata(folder.join(MANIFEST)).map_or(0, |file| file.len());
                     index.by_call_id.entry(manifest.sip.call_id).or_default().push(folder);
                 }
                 Ok(_) => index.foreign += 1,

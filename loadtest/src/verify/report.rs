@@ -21,6 +21,8 @@ pub struct Totals {
     pub refused: u64,
     /// Calls of clients that vanished, whose recordings are still being written: not judged.
     pub open: u64,
+    /// Calls whose sender paused for so long that nobody can tell whose loss is what.
+    pub calls_paused: u64,
     /// Tracks.
     pub tracks: u64,
     /// Recordings that should be there and are not.
@@ -51,6 +53,8 @@ pub struct Totals {
     pub misplaced_ms_max: f64,
     /// Of half the calls at most this.
     pub misplaced_ms_median: f64,
+    /// The mean size of a sealed manifest, in bytes.
+    pub manifest_bytes_mean: f64,
     #[serde(skip)]
     pub(super) misplaced: Vec<f64>,
     /// Findings of the run as a whole, in words.
@@ -62,6 +66,7 @@ impl Totals {
     pub fn add(&mut self, call: &CallVerdict) {
         self.calls += 1;
         self.calls_bad += u64::from(!call.good);
+        self.calls_paused += u64::from(call.tracks.iter().any(|track| track.sender_paused));
         self.findings += call.findings.len() as u64;
         for track in &call.tracks {
             self.tracks += 1;
@@ -119,6 +124,12 @@ impl Totals {
             0 => String::new(),
             extra => format!(", {extra} recordings EXTRA"),
         };
+        let paused = match self.calls_paused {
+            0 => String::new(),
+            paused => format!(
+                "\nsender paused          in {paused} calls, for half a second or more: what was lost of them is not the recorder's, and they prove little"
+            ),
+        };
         let open = match self.open {
             0 => String::new(),
             open => format!(
@@ -133,7 +144,7 @@ impl Totals {
              silence not accounted  {}\n\
              extra samples          {}\n\
              misplacement           median {:.2} ms, worst {:.2} ms; moved {} times with reason, {} without\n\
-             other findings         {}{open}",
+             other findings         {}{paused}{open}",
             self.calls,
             self.tracks,
             self.calls_bad,

@@ -40,6 +40,8 @@ struct Fixture {
     keys: LocalKeys,
     profile: Profile,
     taken: u64,
+    /// The sender stands still from here on for so long, in milliseconds; then it sends all that was due at once.
+    pause: Option<(u64, u64)>,
     entropy: Seeded,
     calls: Vec<CallRecord>,
 }
@@ -59,7 +61,7 @@ impl Fixture {
         let home = tempfile::tempdir().unwrap();
         let keys = LocalKeys::open_or_create(&home.path().join("tapehead.key")).unwrap();
         std::fs::create_dir(home.path().join("recordings")).unwrap();
-        Fixture { home, keys, profile, taken, entropy: Seeded(Prng::new(1)), calls: Vec::new() }
+        Fixture { home, keys, profile, taken, pause: None, entropy: Seeded(Prng::new(1)), calls: Vec::new() }
     }
 
     /// Records a call, with `plant` in it.
@@ -125,7 +127,10 @@ impl Fixture {
         let mut datagrams = 0;
         let schedule = Schedule::new(SEED, call, number, &self.profile);
         for packet in schedule.take(self.taken as usize) {
-            let arrival = packet.at.as_nanos() as u64 / 125_000 + LEAD;
+            let due = packet.at.as_nanos() as u64 / 125_000;
+            let paused = self.pause.map(|(from, for_)| from * 8..(from + for_) * 8);
+            let sent = paused.filter(|pause| pause.contains(&due)).map_or(due, |pause| pause.end);
+            let arrival = sent + LEAD;
             tape.seal(arrival.saturating_sub(HORIZON) / FRAME * FRAME, &mut track);
             let times = match packet.fate {
                 Sent::Lost => 0,
@@ -154,7 +159,8 @@ impl Fixture {
         taped.manifest.tracks.push(report);
         taped.manifest.intervals.extend(tape.intervals.into_vec());
         taped.channels.push(tape.codes);
-        TrackRecord { taken: self.taken, datagrams, refused: 0, late_us_max: 300 }
+        let late_us_max = self.pause.map_or(300, |(_, for_)| for_ * 1000);
+        TrackRecord { taken: self.taken, datagrams, refused: 0, late_us_max }
     }
 
     /// Seals a call in one segment, by the recorder's own means.
@@ -415,6 +421,32 @@ fn late_packets_before_silences_move_nothing() {
 }
 
 #[test]
+fn a_sender_that_stood_still_is_not_the_recorder_s_fault() {
+    let network = Profile { loss: 0.02, duplicate: 0.02, jitter_ms: 15, late_start_ms: 700, ..clean() };
+    for (profile, length) in [(clean(), 300), (clean(), 3000), (clean(), 7000), (network, 4000)] {
+        let mut fixture = Fixture::new(profile, 900);
+        fixture.pause = Some((5000, length));
+        (0..6).for_each(|_| fixture.call(|_| {}));
+        let totals = assert_good(&fixture);
+        assert!(totals.silence.late_sender > 0, "{length}: {}", totals.text());
+        assert_eq!(totals.calls_paused, if length < 500 { 0 } else { 6 });
+        assert_eq!(totals.text().contains("sender paused"), length >= 500);
+    }
+}
+
+#[test]
+fn what_a_sender_that_stood_still_lost_is_its_own_and_wrong_samples_are_still_the_recorder_s() {
+    let mut fixture = Fixture::new(clean(), 900);
+    fixture.pause = Some((5000, 2000));
+    fixture.call(|taped| taped.manifest.tracks[0].counters.kernel_drops = 9);
+    assert_good(&fixture);
+    fixture.call(|taped| taped.channels[0][20_000] ^= 2);
+    std::fs::remove_dir_all(fixture.home.path().join("run")).unwrap();
+    let Verified { totals, calls } = fixture.verify();
+    assert_eq!((totals.wrong, calls[0].good, calls[1].good), (1, true, false));
+}
+
+#[test]
 fn a_clock_put_right_is_seen_and_bounded() {
     for drift_ppm in [-3000.0, 3000.0] {
         let mut fixture = Fixture::new(Profile { drift_ppm, ..clean() }, 4000);
@@ -524,6 +556,16 @@ fn recordings_missing_and_recordings_extra_are_found() {
     });
     let totals = fixture.verify().totals;
     assert_eq!((totals.recordings_extra, totals.recordings_missing, totals.is_good()), (0, 1, false));
+}
+
+#[test]
+fn recordings_of_another_run_of_the_same_seed_are_nobody_s_business() {
+    let mut fixture = Fixture::new(clean(), 100);
+    fixture.call(|_| {});
+    fixture.call(|taped| taped.manifest.sip.call_id = format!("lt-{SEED:x}-0-other@127.0.0.1"));
+    fixture.calls.pop();
+    let totals = assert_good(&fixture);
+    assert_eq!((totals.recordings_foreign, totals.recordings_extra), (1, 0));
 }
 
 #[test]
