@@ -28,6 +28,8 @@ pub(super) struct Source {
     pub(super) last: Option<Step>,
     /// Offset and last timestamp before it was anchored anew: packets from then may still be on their way.
     before: Option<(i64, i64)>,
+    /// The number of the packet that it was anchored by: what comes after it has no other anchor.
+    anchored_at: u64,
     pub(super) last_arrival: u64,
     /// Arrivals of the first and the last of the packets that were late without a break.
     pub(super) late: Option<(u64, u64)>,
@@ -71,6 +73,7 @@ impl Source {
             offset: None,
             last: None,
             before: None,
+            anchored_at: 0,
             last_arrival: arrival,
             late: None,
             was_overtaken: false,
@@ -90,13 +93,15 @@ impl Source {
     }
 
     /// Where a packet lies that was overtaken, perhaps across a jump of the timestamps: by the anchor, this or the last, that puts it
-    /// nearest to its arrival. `None` if it would lie more than `ahead_max` ahead: its own anchor is forgotten.
-    pub(super) fn overtaken(&self, timestamp: u32, arrival: i64, ahead_max: i64) -> Option<i64> {
+    /// nearest to its arrival; a packet behind the one that it was anchored by goes by this one. `None` if it would lie more than `ahead_max` ahead: its own anchor is forgotten.
+    pub(super) fn overtaken(&self, step: &Step, timestamp: u32, ahead_max: i64) -> Option<i64> {
+        let arrival = step.arrival;
         let near = |(offset, last): (i64, i64)| {
             offset + last + i64::from(timestamp.wrapping_sub(last as u32) as i32)
         };
         let now = self.offset.zip(self.last.map(|last| last.timestamp));
-        let candidates = [now, self.before].into_iter().flatten().map(near);
+        let before = self.before.filter(|_| step.extended < self.anchored_at);
+        let candidates = [now, before].into_iter().flatten().map(near);
         candidates
             .min_by_key(|position| (position - arrival).abs())
             .filter(|position| position - arrival <= ahead_max)
@@ -122,7 +127,8 @@ impl Source {
     }
 
     /// It is anchored anew: what was measured against the old anchor says nothing.
-    pub(super) fn anchor(&mut self, offset: i64) {
+    pub(super) fn anchor(&mut self, offset: i64, extended: u64) {
+        self.anchored_at = extended;
         self.before = self.offset.zip(self.last.map(|last| last.timestamp));
         self.offset = Some(offset);
         self.late = None;

@@ -202,8 +202,7 @@ impl Track {
         self.sources[index].was_overtaken = overtaken;
         let position = match seen {
             _ if overtaken => {
-                let overtaken =
-                    self.sources[index].overtaken(packet.timestamp, arrival as i64, samples(AHEAD_MAX));
+                let overtaken = self.sources[index].overtaken(&step, packet.timestamp, samples(AHEAD_MAX));
                 let Some(position) = overtaken else { return Verdict::Done(Fate::Late) };
                 position
             }
@@ -381,7 +380,7 @@ impl Track {
         self.reason.anchored.get_or_insert(cause);
         self.counters.anchors += 1;
         let source = &mut self.sources[index];
-        source.anchor(at - step.timestamp);
+        source.anchor(at - step.timestamp, step.extended);
         if self.anchors.len() < ANCHORS_KEPT_MAX {
             let timestamp = step.timestamp as u32;
             self.anchors.push(Anchor { ssrc: source.ssrc, timestamp, position: at as u64 });
@@ -606,6 +605,20 @@ mod tests {
         assert_eq!(bench.packet(4, 999_840, 660), Some(480), "by the anchor after it");
         assert_eq!(bench.packet(2, 500_000, 670), None, "by an anchor that nobody remembers");
         assert_eq!(bench.track.frontier(), 800);
+    }
+
+    #[test]
+    fn a_packet_overtaken_after_a_new_anchor_never_goes_by_the_old_one() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        // A slow clock is put right: from here on its audio lies 60 ms later.
+        assert_eq!(bench.packet(2, 160, 160), Some(160));
+        let source = &mut bench.track.sources[0];
+        let extended = source.last.unwrap().extended;
+        source.anchor(480, extended + 1);
+        assert_eq!(bench.packet(3, 320, 320), Some(800));
+        assert_eq!(bench.packet(5, 640, 640), Some(1120));
+        assert_eq!(bench.packet(4, 480, 650), Some(960), "the old anchor would put it nearer to its arrival");
     }
 
     #[test]
