@@ -36,13 +36,14 @@
 //! ```text
 //!   [Service]
 //!   User=tapehead
-//!   AmbientCapabilities=CAP_BPF CAP_NET_ADMIN
-//!   CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN
+//!   AmbientCapabilities=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SYS_NICE CAP_IPC_LOCK
+//!   CapabilityBoundingSet=CAP_BPF CAP_NET_ADMIN CAP_NET_RAW CAP_NET_BIND_SERVICE CAP_SYS_NICE CAP_IPC_LOCK
 //!   LimitMEMLOCK=infinity
 //!   LimitNOFILE=1048576
 //! ```
 //!
-//! For `packet` add CAP_NET_RAW to both lines; add CAP_NET_BIND_SERVICE if SIP listens below port 1024. Kernels before 5.8 have no CAP_BPF and want CAP_SYS_ADMIN.
+//! This is what `tapehead tune --apply` sets (`tuning/capabilities.conf`). `steered` needs the first two and `packet` the third as well; the others are for
+//! SIP below port 1024, for priorities and for locked memory. Kernels before 5.8 have no CAP_BPF and want CAP_SYS_ADMIN.
 //!
 //! Once sockets and programs are open no privilege is needed, so every thread gives them up ([`crate::sys::capability::give_up`]), whatever the tier: CAP_BPF,
 //! CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN and all others leave the effective, permitted, inheritable and ambient sets, and, where

@@ -314,6 +314,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_tiers_need_is_what_tuning_grants_and_what_the_manual_says() {
+        let conf = include_str!("../../tuning/capabilities.conf");
+        let granted: Vec<&str> = conf.lines().filter(|line| line.contains("=CAP_")).collect();
+        let names = |line: &str| line.split_once('=').unwrap().1.split(' ').map(str::to_owned).collect();
+        let sets: Vec<Vec<String>> = granted.iter().map(|line| names(line)).collect();
+        assert!(sets.len() == 2 && sets[0] == sets[1], "ambient and bounding set: {granted:?}");
+        for (_, needed) in TAPPING {
+            assert!(sets[0].iter().any(|name| name == needed), "{needed} in {granted:?}");
+        }
+        let manual = include_str!("../manual/receive_tiers.rs");
+        for line in granted {
+            assert!(manual.contains(&format!("//!   {line}\n")), "{line}");
+        }
+    }
+
+    #[test]
     fn each_refusal_says_what_to_do() {
         let at = "127.0.0.1:10000".parse().unwrap();
         let cases = [
