@@ -1,11 +1,14 @@
 //! Whole recorders in this process: real sockets on loopback, real files.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::base::Entropy;
+use crate::base::{Entropy, Wall};
 use crate::config::{Machine, Raw};
+use crate::keys::{KeyContext, KeyError};
 use crate::recording::manifest::RecordingState;
+use crate::seal::{DataKey, WrappedKey};
 use crate::sip::Transport;
 use crate::src_client::{Call, CallError, Law, Party};
 
@@ -145,75 +148,49 @@ fn what_keeps_a_recorder_from_starting_is_said() {
     assert!(matches!(bound, Some(StartError::Bind(_))), "{bound:?}");
 }
 
-/// A provider that fails, and counts how often it was asked.
-#[derive(Default)]
-struct Sealed(std::sync::atomic::AtomicU32);
+/// A provider that wraps no key, and counts how often it was asked: it fails, or never answers.
+struct Broken {
+    answers: bool,
+    asked: AtomicU32,
+}
 
-impl KeyProvider for Sealed {
+impl Broken {
+    fn new(answers: bool) -> Arc<Broken> {
+        Arc::new(Broken { answers, asked: AtomicU32::new(0) })
+    }
+}
+
+impl KeyProvider for Broken {
     fn name(&self) -> &str {
-        "sealed"
+        "broken"
     }
 
-    fn wrap(
-        &self,
-        _: &crate::seal::DataKey,
-        _: crate::keys::KeyContext<'_>,
-        _: crate::base::Wall,
-    ) -> Result<crate::seal::WrappedKey, crate::keys::KeyError> {
-        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Err(crate::keys::KeyError::Unavailable("sealed".to_owned()))
+    fn wrap(&self, _: &DataKey, _: KeyContext<'_>, _: Wall) -> Result<WrappedKey, KeyError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        while !self.answers {
+            std::thread::park();
+        }
+        Err(KeyError::Unavailable("broken".to_owned()))
     }
 
-    fn unwrap(
-        &self,
-        _: &crate::seal::WrappedKey,
-        _: crate::keys::KeyContext<'_>,
-    ) -> Result<crate::seal::DataKey, crate::keys::KeyError> {
-        Err(crate::keys::KeyError::Unavailable("sealed".to_owned()))
+    fn unwrap(&self, _: &WrappedKey, _: KeyContext<'_>) -> Result<DataKey, KeyError> {
+        Err(KeyError::Unavailable("broken".to_owned()))
     }
 }
 
 #[test]
 fn a_key_provider_that_fails_means_503_at_once_and_is_not_asked_again_for_a_moment() {
     let folder = tempfile::tempdir().unwrap();
-    let keys = Arc::new(Sealed::default());
+    let keys = Broken::new(true);
     let recorder =
         Recorder::start_with(plan(folder.path(), "21200-21239"), Arc::clone(&keys) as _, None).unwrap();
     for _ in 0..crate::limits::KEY_FAILURES_MAX + 3 {
         let refused = Call::place(Transport::Udp, recorder.udp[0], &parties()).err();
         assert!(matches!(refused, Some(CallError::Refused(503))), "{refused:?}");
     }
-    assert_eq!(keys.0.load(std::sync::atomic::Ordering::Relaxed), crate::limits::KEY_FAILURES_MAX);
+    assert_eq!(keys.asked.load(Ordering::Relaxed), crate::limits::KEY_FAILURES_MAX);
     recorder.stopper().stop();
     recorder.join().unwrap();
-}
-
-/// A provider that never answers.
-struct Mute;
-
-impl KeyProvider for Mute {
-    fn name(&self) -> &str {
-        "mute"
-    }
-
-    fn wrap(
-        &self,
-        _: &crate::seal::DataKey,
-        _: crate::keys::KeyContext<'_>,
-        _: crate::base::Wall,
-    ) -> Result<crate::seal::WrappedKey, crate::keys::KeyError> {
-        loop {
-            std::thread::park();
-        }
-    }
-
-    fn unwrap(
-        &self,
-        _: &crate::seal::WrappedKey,
-        _: crate::keys::KeyContext<'_>,
-    ) -> Result<crate::seal::DataKey, crate::keys::KeyError> {
-        Err(crate::keys::KeyError::Unavailable("mute".to_owned()))
-    }
 }
 
 /// How long the recorder takes to answer OPTIONS.
@@ -236,7 +213,8 @@ fn options_take(to: SocketAddr) -> Duration {
 fn a_key_provider_that_never_answers_holds_up_nobody_and_its_calls_get_503_in_time() {
     let wait = crate::limits::KEY_WAIT_MAX;
     let folder = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start_with(plan(folder.path(), "21240-21279"), Arc::new(Mute), None).unwrap();
+    let recorder =
+        Recorder::start_with(plan(folder.path(), "21240-21279"), Broken::new(false), None).unwrap();
     let at = recorder.udp[0];
     let calls: Vec<_> = (0..crate::limits::KEY_FAILURES_MAX)
         .map(|_| {
