@@ -292,6 +292,14 @@ const HORIZON_MS: u64 = 200;
 const MISPLACED_MS: u64 = 40;
 
 impl VerifyArgs {
+    /// Whether there will be something to verify with, before anything is sent.
+    pub fn check(&self) -> Result<(), String> {
+        if self.recordings.is_some() {
+            LocalKeys::open(&self.key).map_err(|why| why.to_string())?;
+        }
+        Ok(())
+    }
+
     /// The verdict on the run in `folder`, if it is asked for.
     pub fn verify(&self, folder: &Path) -> Result<Option<Verified>, String> {
         let Some(recordings) = &self.recordings else { return Ok(None) };

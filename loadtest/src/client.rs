@@ -198,6 +198,7 @@ impl<'a> Client<'a> {
             }
         }
         show(self.standing(clock::mono()));
+        self.tally.slipped = self.ramp.slipped();
         self.tally.calls.resent = self.sent.saturating_sub(self.made + self.endpoint.counters().refreshes);
         self.means.recorder.finish()?;
         Ok((self.tally, stop))
@@ -229,7 +230,8 @@ impl<'a> Client<'a> {
             self.close(now);
         }
         while self.ramp.next(self.calls.len()).is_some_and(|at| at <= now) {
-            self.ramp.begin(now);
+            let late = self.ramp.begin(now);
+            self.tally.late.add(late);
             self.begin(now);
         }
     }
@@ -477,7 +479,9 @@ impl<'a> Client<'a> {
     }
 
     fn over(&mut self, number: u64, end: End) -> io::Result<()> {
+        let live = self.calls.len();
         let Some(call) = self.calls.remove(&number) else { return Ok(()) };
+        self.ramp.ended(clock::mono(), live);
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
         let bye = call.left.map(|left| clock::mono().since(left));
         if let (Some(bye), End::HungUp) = (bye, end) {

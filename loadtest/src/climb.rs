@@ -14,6 +14,7 @@ use crate::args::{FigureArgs, VerifyArgs};
 use crate::cli::Exit;
 use crate::command::{fail, interrupts};
 use crate::figures::Source;
+use crate::report::{self, PAGE};
 use crate::run::{Failure, Options, carry_out};
 use crate::show::Line;
 use crate::sweep::{SWEEP, Search, Step, Sweep, SweepResult};
@@ -50,7 +51,7 @@ pub struct Args {
     figures: FigureArgs,
     #[command(flatten)]
     verify: VerifyArgs,
-    /// The folder of all steps and of sweep.json [default: loadtest-runs/PLAN-START]
+    /// The folder of all steps, of sweep.json, report.html and report.json [default: loadtest-runs/PLAN-START]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print a JSON object for each step, and the result as the last
@@ -73,6 +74,7 @@ impl Args {
         sweep.to = self.to.unwrap_or(sweep.to).max(sweep.from);
         sweep.run.target = self.target.or(sweep.run.target);
         sweep.check()?;
+        self.verify.check()?;
         Ok(sweep)
     }
 }
@@ -94,8 +96,8 @@ pub fn run(args: Args) -> ExitCode {
     match climb(sweep, &folder, (args.figures.source(), &args.verify), args.json) {
         Ok(result) => {
             let text =
-                if args.json { json!({ "sweep": result }).to_string() } else { told(&result, &folder) };
-            let _ = writeln!(std::io::stdout(), "{text}");
+                if args.json { format!("{}\n", json!({ "sweep": result })) } else { told(&result, &folder) };
+            let _ = std::io::stdout().write_all(text.as_bytes());
             if result.held.is_some() { Exit::Ok.into() } else { Exit::Failed.into() }
         }
         Err(why) => fail(&why),
@@ -125,6 +127,7 @@ fn climb(sweep: Sweep, folder: &Path, witnesses: Witnesses<'_>, json: bool) -> R
         // After each: a plan that is broken off leaves what it has found.
         let text = serde_json::to_string_pretty(&result).map_err(|why| Failure::System(why.to_string()))?;
         std::fs::write(folder.join(SWEEP), text + "\n").map_err(system)?;
+        report::write(folder, &folder.join(PAGE)).map_err(Failure::System)?;
     }
     Ok(result)
 }
@@ -141,10 +144,12 @@ fn step(
     let mut line = Line::new(plan.calls, plan.for_s);
     let result = carry_out(&plan, &options, interrupted, |shown| line.show(shown));
     line.clear();
-    let mut step = Step { value, result: result?, samples_lost: None, findings: 0, gave: None };
+    let mut step =
+        Step { value, result: result?, samples_lost: None, findings: 0, manifest_bytes: None, gave: None };
     if let Some(totals) = verify.verify(&options.folder).map_err(Failure::System)?.map(|seen| seen.totals) {
         step.samples_lost = Some(totals.unaccounted + totals.wrong + totals.extra);
         step.findings = totals.findings + totals.recordings_missing + totals.recordings_extra;
+        step.manifest_bytes = (totals.calls > 0).then_some(totals.manifest_bytes_mean);
     }
     step.gave = sweep.gave(&step);
     Ok(step)
@@ -170,7 +175,12 @@ fn told(result: &SweepResult, folder: &Path) -> String {
             true => format!("then the generator gave, not the recorder: {}", gave.what),
             false => format!("then gave: {}", gave.what),
         });
-    format!("{held}; {gave}\n{}", folder.display())
+    let mut text = format!("{held}; {gave}\n");
+    if !result.steps.is_empty() {
+        let (page, json) = (folder.join(PAGE), folder.join(PAGE).with_extension("json"));
+        text += &format!("{}\n{} (for `tapehead plan --measured`)\n", page.display(), json.display());
+    }
+    text
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ Two thousand calls of two tracks for a minute, a third of them with loss and jit
 What was sent follows from the seed; runs/a says how far each call came, so that its recordings can be checked sample by sample, at the end of the
 run (--recordings) or later:
   loadtest verify --run runs/a --recordings recordings --key tapehead.key
-Another run of the same seed makes the same calls: give each its own --seed when they are recorded into one folder.")]
+Another run of the same seed makes the same calls; their Call-IDs tell which run they are of, so one folder may hold the recordings of both.")]
 pub struct Args {
     #[command(flatten)]
     plan: PlanArgs,
@@ -59,6 +59,7 @@ pub(crate) fn fail(failure: &Failure) -> ExitCode {
 /// Whether all went as planned, and everything is there.
 fn carry(args: Args) -> Result<bool, Failure> {
     let plan = args.plan.plan().map_err(Failure::Usage)?;
+    args.verify.check().map_err(Failure::Usage)?;
     let start = clock::wall().to_rfc3339();
     let folder = args.out.unwrap_or_else(|| PathBuf::from("loadtest-runs").join(start.replace(':', "")));
     let options = Options { folder, figures: args.figures.source() };

@@ -12,7 +12,7 @@
 //! - what is done: [`plan`] (from [`args`]), [`sweep`]; [`ramp`] says when calls begin and how long they last
 //! - what is sent, pure functions of the seed: [`profile`], [`schedule`], [`signal`]
 //! - who does it: [`run`], [`client`] and [`offer`] for SIP, [`send`] for RTP, [`figures`] asks the recorder, [`sys`] the kernel
-//! - what comes of it: [`tally`], [`record`], [`show`], [`report`] and [`plot`]; [`verify`] holds every sample recorded against what was sent
+//! - what comes of it: [`tally`], [`record`], [`show`], [`report`] from [`readings`] by [`plot`]; [`verify`] holds every sample recorded against what was sent
 //! - commands: [`cli`], [`command`] (run), [`climb`] (plan), [`report`], [`verify`]
 
 pub mod args;
@@ -26,6 +26,7 @@ pub mod plan;
 pub mod plot;
 pub mod profile;
 pub mod ramp;
+pub mod readings;
 pub mod record;
 pub mod report;
 pub mod run;

@@ -47,12 +47,22 @@ pub struct Ramp {
     calls: usize,
     /// Calls that may still begin.
     left: u64,
+    slipped: Duration,
 }
+
+/// Calls whose time has passed begin at once, as long as it is not longer ago than this: a thread that has to wait for its core keeps up the rate.
+pub const CATCH_UP: Duration = Duration::from_millis(50);
 
 impl Ramp {
     /// `calls` at once, `rate` per second, the first at `now`; `total` of them at all.
     pub fn new(now: Mono, calls: usize, rate: f64, total: Option<u64>) -> Ramp {
-        Ramp { every: Duration::from_secs_f64(1.0 / rate), next: now, calls, left: total.unwrap_or(u64::MAX) }
+        Ramp {
+            every: Duration::from_secs_f64(1.0 / rate),
+            next: now,
+            calls,
+            left: total.unwrap_or(u64::MAX),
+            slipped: Duration::ZERO,
+        }
     }
 
     /// When the next call may begin while `live` are there; `None` if not before one of them ends, or never.
@@ -60,11 +70,26 @@ impl Ramp {
         (live < self.calls && self.left > 0).then_some(self.next)
     }
 
-    /// One begins. What was missed is not made up for by a burst of more than two.
-    pub fn begin(&mut self, now: Mono) {
+    /// One begins: how late. What was missed before [`CATCH_UP`] is not made up for.
+    pub fn begin(&mut self, now: Mono) -> Duration {
         self.left -= 1;
         let behind = now.since(self.next);
-        self.next = if behind > self.every { now } else { self.next + self.every };
+        let slipped = behind.saturating_sub(CATCH_UP);
+        self.slipped += slipped;
+        self.next = self.next + slipped + self.every;
+        behind
+    }
+
+    /// By how much calls are behind the rate that was asked for, for good.
+    pub fn slipped(&self) -> Duration {
+        self.slipped
+    }
+
+    /// One of `live` has ended: if there were as many as may be, the next was not late until now.
+    pub fn ended(&mut self, now: Mono, live: usize) {
+        if live >= self.calls {
+            self.hold_off(now);
+        }
     }
 
     /// None begins before this.
@@ -148,5 +173,26 @@ mod tests {
         assert_eq!(ramp.next(1), Some(start + Duration::from_secs(7)));
         ramp.close();
         assert_eq!((ramp.next(0), ramp.is_closed()), (None, true));
+    }
+
+    #[test]
+    fn a_late_thread_keeps_up_the_rate_unless_it_is_too_late_and_a_full_ramp_is_not_late() {
+        let start = Mono(5_000_000_000);
+        let ms = Duration::from_millis;
+        let mut ramp = Ramp::new(start, 1000, 1000.0, None);
+        let begun_at = |ramp: &mut Ramp, now: Mono| {
+            let mut late = Vec::new();
+            while ramp.next(0).is_some_and(|at| at <= now) {
+                late.push(ramp.begin(now));
+            }
+            late
+        };
+        let late = begun_at(&mut ramp, start + ms(20));
+        assert_eq!((late.len(), late[0], late[20], ramp.slipped()), (21, ms(20), ms(0), ms(0)));
+        let late = begun_at(&mut ramp, start + ms(221));
+        assert_eq!((late.len(), late[0], ramp.slipped()), (51, ms(200), ms(150)));
+        ramp.ended(start + ms(900), 1000);
+        assert_eq!(ramp.begin(start + ms(901)), ms(1));
+        assert_eq!(ramp.slipped(), ms(150));
     }
 }

@@ -1,4 +1,5 @@
-//! `loadtest report`: one HTML page, which needs nothing from anywhere, of what a plan or a run came to: plots, figures, and the machine.
+//! `loadtest report`: one HTML page, which needs nothing from anywhere, of what a plan or a run came to: plots, figures, and the machine. Beside it
+//! the same as JSON, with what `tapehead plan --measured` reckons with.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::Exit;
 use crate::plot::{Chart, Series, escape};
+use crate::readings::{self, grown, growth, highest, label, metric, number};
 use crate::record::RESULT;
 use crate::sweep::SWEEP;
 
@@ -17,20 +19,17 @@ use crate::sweep::SWEEP;
 pub struct Args {
     /// The folder of a plan or of a run
     folder: PathBuf,
-    /// The page [default: report.html in that folder]
+    /// The page; its figures go into a .json file beside it [default: report.html in that folder]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
-/// Writes the page.
+/// Writes the page and its figures.
 pub fn run(args: Args) -> ExitCode {
-    let out = args.out.unwrap_or_else(|| args.folder.join("report.html"));
-    let written = read(&args.folder).and_then(|found| {
-        std::fs::write(&out, page(&found)).map_err(|why| format!("{}: {why}", out.display()))
-    });
-    match written {
-        Ok(()) => {
-            println!("{}", out.display());
+    let out = args.out.unwrap_or_else(|| args.folder.join(PAGE));
+    match write(&args.folder, &out) {
+        Ok(json) => {
+            println!("{}\n{}", out.display(), json.display());
             Exit::Ok.into()
         }
         Err(why) => {
@@ -38,6 +37,24 @@ pub fn run(args: Args) -> ExitCode {
             Exit::Usage.into()
         }
     }
+}
+
+/// What the page is called unless somebody wants it otherwise.
+pub const PAGE: &str = "report.html";
+
+/// Writes the page of a plan's or a run's folder to `out`, and its figures beside it: where they are.
+pub fn write(folder: &Path, out: &Path) -> Result<PathBuf, String> {
+    let mut found = read(folder)?;
+    let put = |path: &Path, text: String| {
+        std::fs::write(path, text).map_err(|why| format!("{}: {why}", path.display()))
+    };
+    put(out, page(&found))?;
+    if let Some(coefficients) = readings::coefficients(&found) {
+        found["coefficients"] = serde_json::to_value(coefficients).map_err(|why| why.to_string())?;
+    }
+    let json = out.with_extension("json");
+    put(&json, format!("{found:#}\n"))?;
+    Ok(json)
 }
 
 /// The sweep in a folder; a single run is a sweep of one step.
@@ -62,32 +79,6 @@ fn read(folder: &Path) -> Result<Value, String> {
 /// A figure of a step: its value on the axis, and the result of its run.
 type Figure = fn(&Value) -> Option<f64>;
 
-fn number(of: &Value, path: &str) -> Option<f64> {
-    of.pointer(path)?.as_f64()
-}
-
-/// A metric of the recorder, over all of its labels.
-fn metric(result: &Value, name: &str, of: fn(&Value) -> Option<f64>) -> Vec<(String, f64)> {
-    let Some(all) = result["recorder"].as_object() else { return Vec::new() };
-    let ours = all.iter().filter(|(full, _)| full.split('{').next() == Some(name));
-    ours.filter_map(|(full, change)| Some((full.clone(), of(change)?))).collect()
-}
-
-fn growth(change: &Value) -> Option<f64> {
-    Some(change["after"].as_f64()? - change["before"].as_f64()?)
-}
-
-fn highest(change: &Value) -> Option<f64> {
-    change["highest"].as_f64()
-}
-
-/// CPU time of the recorder's shards per packet received, in nanoseconds, from how busy they were at the height of the run.
-fn shard_ns(result: &Value) -> Option<f64> {
-    let busy: f64 = metric(result, "tapehead_shard_busy_ratio", highest).iter().map(|(_, busy)| busy).sum();
-    let per_second = number(result, "/media/per_second_highest")?;
-    (busy > 0.0 && per_second > 0.0).then(|| busy * 1e9 / per_second)
-}
-
 fn steps(sweep: &Value) -> Vec<(f64, &Value)> {
     let steps = sweep["steps"].as_array().map(Vec::as_slice).unwrap_or_default();
     let mut steps: Vec<(f64, &Value)> =
@@ -107,27 +98,38 @@ fn chart(sweep: &Value, title: &str, y: &str, figures: &[(&str, Figure)]) -> Cha
     Chart { title: title.to_owned(), x: x.to_owned(), y: y.to_owned(), series }
 }
 
-/// What became of packets that were not placed, by the recorder's own words.
+/// What became of packets that were not placed, by the recorder's own words; and of those that it has no word for.
 fn drops(sweep: &Value) -> Chart {
     let mut chart = chart(sweep, "Packets that the recorder did not place, by cause", "packets", &[]);
     for (at, result) in steps(sweep) {
-        let fates = metric(result, "tapehead_packets_total", growth).into_iter();
-        let fates = fates.filter(|(name, _)| !name.contains("\"placed\""));
-        for (name, count) in fates.chain(metric(result, "tapehead_packets_kernel_drops_total", growth)) {
-            let cause =
-                name.split('"').nth(1).filter(|_| name.contains("fate=")).unwrap_or("kernel").to_owned();
-            let series = match chart.series.iter_mut().position(|series| series.name == cause) {
-                Some(place) => &mut chart.series[place],
-                None => {
-                    chart.series.push(Series { name: cause, points: Vec::new() });
-                    chart.series.last_mut().expect("just pushed")
-                }
-            };
-            match series.points.last_mut().filter(|point| point.0 == at) {
-                Some(point) => point.1 += count,
-                None => series.points.push((at, count)),
+        let by = |name: &str, of: &'static str| {
+            let lines = metric(result, name, growth).into_iter();
+            lines.filter_map(move |(line, count)| Some((label(&line, of)?.to_owned(), count)))
+        };
+        let all = |cause: &str, name: &str| grown(result, name).map(|count| (cause.to_owned(), count));
+        let causes = by("tapehead_packets_total", "fate")
+            .filter(|(fate, _)| fate != "placed")
+            .chain(by("tapehead_packets_unreadable_total", "reason"))
+            .chain(all("stray", "tapehead_packets_stray_total"))
+            .chain(all("kernel", "tapehead_packets_kernel_drops_total"))
+            .chain(readings::never_seen(result).map(|count| ("never seen".to_owned(), count)));
+        for (name, count) in causes.filter(|(_, count)| *count > 0.0) {
+            match chart.series.iter_mut().find(|series| series.name == name) {
+                Some(series) => series.points.push((at, count)),
+                None => chart.series.push(Series { name, points: vec![(at, count)] }),
             }
         }
+    }
+    chart
+}
+
+/// Memory depends on the steps before: no figure of one step alone.
+fn memory(sweep: &Value) -> Chart {
+    let mut chart = chart(sweep, "Memory of the recorder per call", "KiB", &[]);
+    let points: Vec<(f64, f64)> =
+        readings::bytes_per_call(sweep).into_iter().map(|(at, bytes)| (at, bytes / 1024.0)).collect();
+    if !points.is_empty() {
+        chart.series.push(Series { name: "resident".to_owned(), points });
     }
     chart
 }
@@ -140,7 +142,7 @@ const RECORDER: &[Told] = &[
         "CPU of a packet",
         "ns per packet",
         &[
-            ("recorder's shards", shard_ns),
+            ("recorder's shards", readings::shard_ns),
             ("generator", |result| number(result, "/media/cpu_ns_per_datagram")),
         ],
     ),
@@ -152,7 +154,15 @@ const RECORDER: &[Told] = &[
             ("signalling", |result| busiest(result, "tapehead_control_busy_ratio")),
         ],
     ),
-    ("Memory of the recorder per call", "KiB", &[("resident", memory)]),
+    (
+        "How long the recorder's writes took",
+        "ms, to the tick that sees the end",
+        &[
+            ("median", |result| readings::write_ms(result, 0.5)),
+            ("99 of 100", |result| readings::write_ms(result, 0.99)),
+            ("999 of 1000", |result| readings::write_ms(result, 0.999)),
+        ],
+    ),
 ];
 
 const CALLS: &[Told] = &[
@@ -175,12 +185,13 @@ const CALLS: &[Told] = &[
     ),
     ("Calls refused", "share", &[("refused", refused)]),
     (
-        "How late the generator sent",
+        "How late the generator was",
         "ms",
         &[
-            ("median", |result| number(result, "/media/late_ms/p50")),
-            ("99 of 100", |result| number(result, "/media/late_ms/p99")),
-            ("longest", |result| number(result, "/media/late_ms/max")),
+            ("packets, median", |result| number(result, "/media/late_ms/p50")),
+            ("packets, 99 of 100", |result| number(result, "/media/late_ms/p99")),
+            ("packets, longest", |result| number(result, "/media/late_ms/max")),
+            ("calls, 99 of 100", |result| number(result, "/signalling/late_ms/p99")),
         ],
     ),
 ];
@@ -194,15 +205,9 @@ fn refused(result: &Value) -> Option<f64> {
     Some(refused / number(result, "/calls/begun")?.max(1.0))
 }
 
-fn memory(result: &Value) -> Option<f64> {
-    let grown = |change: &Value| Some(highest(change)? - change["before"].as_f64()?);
-    let bytes = metric(result, "process_resident_memory_bytes", grown).first()?.1;
-    Some(bytes / 1024.0 / busiest(result, "tapehead_calls")?.max(1.0))
-}
-
 fn charts(sweep: &Value) -> Vec<Chart> {
     let chart = |(title, unit, figures): &Told| chart(sweep, title, unit, figures);
-    RECORDER.iter().map(chart).chain([drops(sweep)]).chain(CALLS.iter().map(chart)).collect()
+    RECORDER.iter().map(chart).chain([memory(sweep), drops(sweep)]).chain(CALLS.iter().map(chart)).collect()
 }
 
 const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.45 system-ui,sans-serif;max-width:1360px;margin:2em auto;padding:0 1em}\
@@ -232,7 +237,8 @@ fn head(sweep: &Value, out: &mut String) -> std::fmt::Result {
     let text = |path: &str| escape(first.pointer(path).and_then(Value::as_str).unwrap_or("unknown"));
     write!(
         out,
-        "<p>{}, {} cores; Linux {}; source {}; begun {}.",
+        "<p>{}: {}, {} cores; Linux {}. Generator: commit {}; begun {}.",
+        text("/host/name"),
         text("/host/processor"),
         number(first, "/host/cores").unwrap_or(0.0),
         text("/host/kernel"),
@@ -242,7 +248,12 @@ fn head(sweep: &Value, out: &mut String) -> std::fmt::Result {
     let told =
         first["recorder"].as_object().into_iter().flatten().filter(|(name, _)| name.contains("_info{"));
     for (name, _) in told {
-        write!(out, " Recorder: {}.", escape(name))?;
+        let (_, labels) = name.split_once('{').unwrap_or_default();
+        write!(
+            out,
+            " Recorder: {}.",
+            escape(&labels.trim_end_matches('}').replace('"', "").replace(',', ", "))
+        )?;
     }
     if let Some(held) = sweep["held"].as_f64() {
         write!(out, "</p><p><b>The highest load that held: {held}.</b>")?;
@@ -293,11 +304,13 @@ mod tests {
             "answer_ms": { "p50": 1.0, "p99": 2.0, "p999": 3.0 },
             "media": { "datagrams": 5, "per_second_highest": per_second, "late_ms": { "p50": 0.5, "p99": 1.0, "max": 2.0 }, "cpu_ns_per_datagram": 3000.0 },
             "recorder": {
+                "tapehead_shard_cpu_seconds_total{shard=\"0\"}": { "before": 0.0, "after": busy, "highest": busy },
+                "tapehead_packets_received_total": { "before": 0.0, "after": per_second, "highest": per_second },
                 "tapehead_shard_busy_ratio{shard=\"0\"}": { "before": 0.0, "after": 0.0, "highest": busy },
                 "tapehead_shard_busy_ratio{shard=\"1\"}": { "before": 0.0, "after": 0.0, "highest": busy },
                 "tapehead_packets_total{fate=\"placed\"}": { "before": 0.0, "after": 5.0, "highest": 5.0 },
                 "tapehead_packets_total{fate=\"late\"}": { "before": 1.0, "after": 4.0, "highest": 4.0 },
-                "tapehead_info{ring=\"io_uring\"}": { "before": 1.0, "after": 1.0, "highest": 1.0 },
+                "tapehead_shard_info{shard=\"0\",ring=\"io_uring\",tier=\"packet\"}": { "before": 1.0, "after": 1.0, "highest": 1.0 },
             },
         })
     }
@@ -316,8 +329,8 @@ mod tests {
         let page = page(&sweep);
         for part in [
             "6.18&lt;x&gt;",
-            "source abc",
-            "ring=&quot;io_uring&quot;",
+            "commit abc",
+            "Recorder: shard=0, ring=io_uring, tier=packet.",
             "held: 100.",
             "gave: 1 of 10 calls refused",
             "<td>200</td>",
@@ -326,7 +339,7 @@ mod tests {
             assert!(page.contains(part), "{part} in {page}");
         }
         let chart = |title: &str| charts(&sweep).into_iter().find(|chart| chart.title == title).unwrap();
-        assert_eq!(chart("CPU of a packet").series[0].points, [(100.0, 40_000.0), (200.0, 40_000.0)]);
+        assert_eq!(chart("CPU of a packet").series[0].points, [(100.0, 20_000.0), (200.0, 20_000.0)]);
         let drops = drops(&sweep);
         assert_eq!(
             (drops.series.len(), drops.series[0].name.as_str(), &drops.series[0].points[..]),
@@ -341,6 +354,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(read(folder.path()).unwrap_err().contains("neither"));
         std::fs::write(folder.path().join(RESULT), result(1.0, 0.1).to_string()).unwrap();
-        assert!(page(&read(folder.path()).unwrap()).contains("Load: run"));
+        let json = write(folder.path(), &folder.path().join(PAGE)).unwrap();
+        assert!(std::fs::read_to_string(folder.path().join(PAGE)).unwrap().contains("Load: run"));
+        let text = std::fs::read_to_string(json).unwrap();
+        let coefficients = tapehead::sizing::Coefficients::from_report(&text).unwrap();
+        assert_eq!(coefficients.shard_ns_per_packet.packet, Some(1e8));
     }
 }

@@ -15,12 +15,13 @@ use tapehead::config::{ClientCertificates, Listen, TlsPlan};
 use tapehead::sip::event::Config;
 use tapehead::sip::{Endpoint, Transport};
 use tapehead::sip_net::{Options as TransportOptions, Tls, Transports};
-use tapehead::sys::{OsEntropy, clock};
+use tapehead::sys::{OsEntropy, affinity, clock};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::client::{Client, Means, Seat, Standing};
 use crate::figures::{Change, Source, Watch};
 use crate::plan::{Plan, TlsFiles};
+use crate::ramp::CATCH_UP;
 use crate::record::{PLAN, RESULT, Recorder};
 use crate::send::{self, Desk, Done, Outcome, Progress, Sockets};
 use crate::tally::{Calls, Percentiles, Tally};
@@ -75,9 +76,24 @@ pub struct Media {
     pub per_second_highest: f64,
 }
 
+/// How the generator's own signalling kept up: one thread does all of it.
+#[derive(Clone, Copy, PartialEq, Default, Debug, Serialize)]
+pub struct Signalling {
+    /// How long after their times calls began, in milliseconds. Answers were read as late as that, too.
+    pub late_ms: Percentiles,
+    /// By how much calls are behind the rate that was asked for, for good, in seconds.
+    pub slipped_s: f64,
+    /// Whether that is too late: answer times are the generator's own, and the rate was not what was asked for.
+    pub behind: bool,
+    /// Cores that the thread has used, on average.
+    pub cores: f64,
+}
+
 /// Where it ran.
 #[derive(Clone, PartialEq, Eq, Default, Debug, Serialize)]
 pub struct Host {
+    /// What it is called.
+    pub name: String,
     /// Kernel release.
     pub kernel: String,
     /// The processor's name.
@@ -107,6 +123,8 @@ pub struct RunResult {
     pub bye_ms: Percentiles,
     /// Sending.
     pub media: Media,
+    /// The generator's own signalling.
+    pub signalling: Signalling,
     /// The recorder's figures that have changed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub recorder: BTreeMap<String, Change>,
@@ -168,6 +186,10 @@ pub fn carry_out(
     mut show: impl FnMut(Shown),
 ) -> Result<RunResult, Failure> {
     plan.check().map_err(Failure::Usage)?;
+    let cores = affinity::allowed_cores().map_err(system)?;
+    if let Some(core) = plan.cores.iter().find(|core| !cores.contains(core)) {
+        return Err(Failure::Usage(format!("cores: there is no core {core} for us; there are {cores:?}")));
+    }
     let target = plan.target.ok_or_else(|| {
         Failure::Usage("no target: say where the recorder takes SIP, with --target".to_owned())
     })?;
@@ -187,18 +209,22 @@ pub fn carry_out(
         show(now);
     };
     let tools = Tools { seats, done, recorder, local, target, run: started.0 as u32 ^ std::process::id() };
+    let cpu = clock::thread_cpu();
     let (tally, broken_off) = call(plan, tools, interrupted, look)?;
+    let cpu = clock::thread_cpu().saturating_sub(cpu);
     let outcomes = join(threads)?;
     let seconds = clock::mono().since(begun).as_secs_f64();
     let media = Media { per_second_highest: pace.highest, ..media(plan, outcomes, seconds) };
+    let signalling = signalling(plan, &tally, cpu.as_secs_f64() / seconds);
     let result = RunResult {
         started: started.to_rfc3339(),
         seconds,
         interrupted: broken_off,
         host: host(),
-        clean: tally.is_clean() && !broken_off && !media.behind && media.refused == 0,
+        clean: tally.is_clean() && !broken_off && !media.behind && media.refused == 0 && !signalling.behind,
         recorder: watch.map(Watch::finish).transpose().map_err(Failure::System)?.unwrap_or_default(),
         media,
+        signalling,
         ..calls(tally)
     };
     let text = serde_json::to_string_pretty(&result).map_err(|why| Failure::System(why.to_string()))?;
@@ -370,6 +396,17 @@ fn media(plan: &Plan, outcomes: Vec<Outcome>, seconds: f64) -> Media {
     }
 }
 
+fn signalling(plan: &Plan, tally: &Tally, cores: f64) -> Signalling {
+    let late_ms = tally.late.percentiles();
+    Signalling {
+        late_ms,
+        slipped_s: tally.slipped.as_secs_f64(),
+        // Below that the rate is kept up all the same.
+        behind: late_ms.p99 > plan.late_ms_max.max(CATCH_UP.as_secs_f64() * 1e3),
+        cores,
+    }
+}
+
 fn calls(tally: Tally) -> RunResult {
     RunResult {
         answer_ms: tally.answer.percentiles(),
@@ -386,6 +423,7 @@ fn host() -> Host {
     let cpuinfo: String = text("/proc/cpuinfo");
     let processor = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     Host {
+        name: text("/proc/sys/kernel/hostname").trim().to_owned(),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
         processor: processor.map_or("", |(_, name)| name.trim()).to_owned(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),

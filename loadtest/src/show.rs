@@ -111,6 +111,25 @@ fn write_summary(of: &RunResult, out: &mut String) -> std::fmt::Result {
             "         SENDING FELL BEHIND ITS SCHEDULE: this run proves nothing of the recorder. Fewer calls, more --threads, or a quieter machine"
         )?;
     }
+    let own = &of.signalling;
+    writeln!(
+        out,
+        "calling  {:.2} cores; calls begun late p50 {:.2} ms, p99 {:.2} ms, longest {:.2} ms",
+        own.cores, own.late_ms.p50, own.late_ms.p99, own.late_ms.max
+    )?;
+    if own.slipped_s >= 0.05 {
+        writeln!(
+            out,
+            "         calls worth {:.1} s were never begun: the rate was lower than asked for",
+            own.slipped_s
+        )?;
+    }
+    if own.behind {
+        writeln!(
+            out,
+            "         SIGNALLING FELL BEHIND ITS SCHEDULE: answer times are the generator's own. A lower --rate, or a quieter machine"
+        )?;
+    }
     for complaint in &of.complaints {
         writeln!(out, "note     {complaint}")?;
     }
@@ -132,9 +151,17 @@ mod tests {
         result.calls.refused.insert(503, 4);
         result.calls.by_recorder = 2;
         result.media.behind = true;
+        result.signalling.behind = true;
+        result.signalling.slipped_s = 1.5;
         let text = summary(&result);
-        for part in ["4 refused with 503", "2 ended by the recorder", "proves nothing", "NOT all as planned"]
-        {
+        for part in [
+            "4 refused with 503",
+            "2 ended by the recorder",
+            "proves nothing",
+            "worth 1.5 s",
+            "SIGNALLING FELL",
+            "NOT all as planned",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

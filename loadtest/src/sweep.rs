@@ -155,6 +155,13 @@ impl Sweep {
                 what: format!("sending fell behind: one packet in a hundred {late:.1} ms late"),
             });
         }
+        if result.signalling.behind {
+            let late = result.signalling.late_ms.p99;
+            return Some(Gave {
+                generator: true,
+                what: format!("signalling fell behind: one call in a hundred began {late:.1} ms late"),
+            });
+        }
         let stop = &self.stop;
         if let (Some(most), Some(lost)) = (stop.samples_lost, step.samples_lost)
             && lost > most
@@ -223,6 +230,9 @@ pub struct Step {
     pub samples_lost: Option<u64>,
     /// Other things that it has found wrong.
     pub findings: u64,
+    /// The mean size of a sealed manifest, in bytes, if the verifier has looked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest_bytes: Option<f64>,
     /// What gave.
     pub gave: Option<Gave>,
 }
@@ -329,8 +339,14 @@ mod tests {
     }
 
     fn step(change: impl FnOnce(&mut Step)) -> Step {
-        let mut step =
-            Step { value: 1.0, result: RunResult::default(), samples_lost: Some(0), findings: 0, gave: None };
+        let mut step = Step {
+            value: 1.0,
+            result: RunResult::default(),
+            samples_lost: Some(0),
+            findings: 0,
+            manifest_bytes: None,
+            gave: None,
+        };
         step.result.calls.begun = 100;
         change(&mut step);
         step
@@ -368,6 +384,11 @@ mod tests {
             step.samples_lost = Some(7);
         });
         assert!(sweep.gave(&behind).unwrap().generator);
+        let behind = step(|step| {
+            step.result.signalling.behind = true;
+            step.result.answer_ms.p99 = 1000.0;
+        });
+        assert!(sweep.gave(&behind).unwrap().generator, "what it measured of answers was itself");
     }
 
     #[test]

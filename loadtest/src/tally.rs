@@ -108,6 +108,10 @@ pub struct Tally {
     pub answer: Times,
     /// From BYE to 200.
     pub bye: Times,
+    /// How long after their times calls began.
+    pub late: Times,
+    /// By how much calls are behind the rate that was asked for, for good.
+    pub slipped: Duration,
     /// The first few things that went wrong, in words.
     pub complaints: Vec<String>,
 }

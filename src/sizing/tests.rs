@@ -148,6 +148,7 @@ fn reports_and_prices_that_make_no_sense_are_refused() {
         (r#"{"coefficients":{"shard_ns":5}}"#, "unknown field"),
         (r#"{"coefficients":{"control_us_per_call":-1}}"#, "can't be"),
         (r#"{"coefficients":{"shard_ns_per_packet":{"steered":1e300}}}"#, "shard_ns_per_packet"),
+        (r#"{"steps":[]}"#, "if the recorder has told"),
     ] {
         let said = Coefficients::from_report(text).unwrap_err();
         assert!(said.contains(why), "{said}");
