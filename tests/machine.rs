@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{BINARY, said, tapehead};
+use common::{binary, said, tapehead};
 use serde_json::Value;
 
 /// Enough of a machine to be looked at.
@@ -129,6 +129,7 @@ fn what_can_t_be_set_is_named_and_the_rest_is_done() {
 /// hidden by empty ones of its own. Without root RPS can't be set, which has to be said.
 #[test]
 fn tune_sets_and_undoes_for_real_what_belongs_to_a_network_namespace() {
+    let binary = binary().display();
     let script = format!(
         "set -eu\n\
          mount -t tmpfs none /etc; mount -t tmpfs none /var/lib; mount -t sysfs none /sys\n\
@@ -141,7 +142,7 @@ fn tune_sets_and_undoes_for_real_what_belongs_to_a_network_namespace() {
          echo x > /dev/udp/127.0.0.1/9\n\
          show() {{ echo \"$1 $(cat /proc/sys/net/ipv4/ip_local_reserved_ports) $(cat $rps) $(nft list tables | wc -l)\"; }}\n\
          show before\n\
-         tune() {{ {BINARY} tune --interface wt0 \"$@\" || echo \"exit $?\"; }}\n\
+         tune() {{ {binary} tune --interface wt0 \"$@\" || echo \"exit $?\"; }}\n\
          tune --apply --only reserved-ports --only conntrack\n\
          [ $root = 0 ] || tune --apply --only rps\n\
          show applied\n\

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{BINARY, Recorder, config_text, free_port, said};
+use common::{Recorder, binary, config_text, free_port, said};
 
 /// Capabilities that only opening a tier needs: CAP_NET_ADMIN, CAP_NET_RAW, CAP_SYS_ADMIN, CAP_BPF.
 const GIVEN_UP: u64 = 1 << 12 | 1 << 13 | 1 << 21 | 1 << 39;
@@ -86,15 +86,13 @@ fn without_privileges(home: &Path, receive: &str) -> Command {
     let config = home.join("tapehead.toml");
     std::fs::write(&config, config_text(home, &format!("receive = \"{receive}\""), free_port())).unwrap();
     let mut command = Command::new("setpriv");
-    command.args([
-        "--bounding-set=-all",
-        "--inh-caps=-all",
-        "--ambient-caps=-all",
-        BINARY,
-        "serve",
-        "--config",
-    ]);
-    command.arg(&config).current_dir(home).env_remove("TAPEHEAD_RECEIVE");
+    command.args(["--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all"]);
+    command
+        .arg(binary())
+        .args(["serve", "--config"])
+        .arg(&config)
+        .current_dir(home)
+        .env_remove("TAPEHEAD_RECEIVE");
     command
 }
 

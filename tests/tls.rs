@@ -321,7 +321,7 @@ fn what_can_not_be_used_keeps_the_recorder_from_starting() {
     assert!(!recorder.log().contains("can read the TLS key"), "OpenSSL makes keys for their owner alone");
     drop(recorder);
     let run = |name: &str, value: &str| {
-        let run = Command::new(common::BINARY)
+        let run = Command::new(common::binary())
             .args(["serve", "--config", "tapehead.toml"])
             .env(name, value)
             .current_dir(home.path())

@@ -2,14 +2,11 @@
 
 mod common;
 
-#[allow(dead_code, reason = "only its certificates are needed here")]
-#[path = "../../tests/common/tls.rs"]
-mod tls;
-
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Recorder, loadtest, said};
+use common::recorder::tls;
+use common::{Recorder, loadtest, said, start};
 use loadtest::figures::Figures;
 use loadtest::figures::Source;
 use loadtest::plan::{Plan, Signalling, TlsFiles};
@@ -104,7 +101,7 @@ fn everything() -> Profile {
 #[test]
 fn calls_with_every_fault_come_and_go_over_udp_and_each_packet_is_accounted_for() {
     let home = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start(home.path(), "");
+    let recorder = start(home.path(), "");
     let plan = Plan { profiles: vec![everything(), Profile::default()], ..plan(&recorder) };
     let (result, calls) = carry(&recorder, &plan);
     assert!(result.clean, "{result:#?}");
@@ -131,7 +128,7 @@ fn calls_with_every_fault_come_and_go_over_udp_and_each_packet_is_accounted_for(
 #[test]
 fn secured_streams_of_three_tracks_come_and_go_over_tcp() {
     let home = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start(home.path(), "");
+    let recorder = start(home.path(), "");
     let profile = Profile { codec: Codec::Pcma, ptime_ms: 40, duplicate: 0.05, ..Profile::default() };
     let plan = Plan {
         signalling: Signalling::Tcp,
@@ -163,12 +160,12 @@ fn calls_come_and_go_over_tls() {
     tls::authority(home.path(), "ca");
     tls::certificate(home.path(), "server", "ca", "IP:127.0.0.1");
     tls::certificate(home.path(), "client", "ca", "IP:127.0.0.1");
-    let recorder = Recorder::start(home.path(), "");
+    let recorder = start(home.path(), "");
     let file = |name: &str| home.path().join(name);
     let files =
         TlsFiles { certificate: file("client.pem"), key: file("client.key"), ca: file("ca.pem"), name: None };
     let plan = Plan {
-        target: Some(recorder.tls),
+        target: Some(recorder.tls()),
         signalling: Signalling::Tls,
         tls: Some(files),
         total: Some(10),
@@ -184,7 +181,7 @@ fn calls_come_and_go_over_tls() {
 #[test]
 fn clients_that_vanish_say_nothing_more() {
     let home = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start(home.path(), "");
+    let recorder = start(home.path(), "");
     let profile = Profile { vanish_after_ms: Some(500), ..Profile::default() };
     let plan = Plan { total: Some(5), duration_s: None, profiles: vec![profile], ..plan(&recorder) };
     let (result, calls) = carry(&recorder, &plan);
@@ -202,7 +199,7 @@ fn clients_that_vanish_say_nothing_more() {
 #[test]
 fn a_recorder_that_is_full_is_left_alone_for_as_long_as_it_says() {
     let home = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start(home.path(), "calls_max = 4\n");
+    let recorder = start(home.path(), "calls_max = 4\n");
     let plan =
         Plan { calls: 8, total: Some(16), rate: 100.0, duration_s: None, for_s: 4.0, ..plan(&recorder) };
     let (result, calls) = carry(&recorder, &plan);
@@ -223,7 +220,7 @@ fn command(home: &Path, line: &str) -> std::process::Output {
 #[test]
 fn the_command_says_how_it_went_in_words_in_json_and_by_its_exit_code() {
     let home = tempfile::tempdir().unwrap();
-    let recorder = Recorder::start(home.path(), "calls_max = 3\n");
+    let recorder = start(home.path(), "calls_max = 3\n");
     let flags = format!("--target {} --rate 50 --for 1500ms --late-max 1s", recorder.sip);
     let told = command(home.path(), &format!("{flags} --calls 3 --out a"));
     assert_eq!(told.status.code(), Some(0), "{}", said(&told));
@@ -253,6 +250,9 @@ fn the_command_says_how_it_went_in_words_in_json_and_by_its_exit_code() {
         ("--calls 3 --out c", "--target"),
         ("--target 127.0.0.1:5060 --loss 3", "--loss"),
         ("--target nowhere", "--target"),
+        ("--target 127.0.0.1:5060 --cores 9999", "no core 9999"),
+        ("--target 127.0.0.1:5060 --recordings . --key nokey", "nokey"),
+        ("plan capacity --target 127.0.0.1:5060 --recordings . --key nokey", "nokey"),
     ] {
         let wrong = command(home.path(), line);
         assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Recorder, loadtest, said};
+use common::{loadtest, said, start};
 use tapehead::recording::layout::segment_file;
 use tapehead::store::{OsDisk, find_recordings};
 
@@ -34,12 +34,13 @@ fn segments(home: &Path) -> Vec<PathBuf> {
 #[test]
 fn the_short_plan_leaves_no_sample_wrong_or_unaccounted_for() {
     let home = tempfile::tempdir().unwrap();
-    let mut recorder = Recorder::start(home.path(), "");
+    let mut recorder = start(home.path(), "");
     let target = recorder.sip.to_string();
     let run = loadtest(home.path(), ["run", "--target", &target, "--plan", PLAN, "--out", "run"]);
     assert_eq!(run.status.code(), Some(0), "{}", said(&run));
     // Ends the calls whose clients have vanished, so that these can be judged, too.
-    recorder.stop();
+    recorder.terminate();
+    recorder.ended();
     let clean = verify(home.path());
     let seen = totals(&clean);
     let number = |name: &str| seen[name].as_u64().unwrap_or_else(|| panic!("no {name} in {seen}"));

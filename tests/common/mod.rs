@@ -1,4 +1,4 @@
-//! What the end-to-end tests share: the real binary on loopback in a folder of its own, raw SIP, and a way into its recordings.
+//! What the end-to-end tests share, those of `loadtest` too: the real binary on loopback in a folder of its own, raw SIP, and a way into its recordings.
 //!
 //! The receive tier is the best that this user gets; `TAPEHEAD_RECEIVE=sockets` in the environment runs a test on another one.
 #![allow(dead_code, reason = "each test file uses its own part of this")]
@@ -19,7 +19,21 @@ use std::time::{Duration, Instant};
 
 use tapehead::src_client::{Law, Party};
 
-pub const BINARY: &str = env!("CARGO_BIN_EXE_tapehead");
+/// The `tapehead` binary. Cargo builds it for tests of its own package; for those of another it is built here, if it is not there or not of this source.
+pub fn binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| option_env!("CARGO_BIN_EXE_tapehead").map_or_else(build, PathBuf::from))
+}
+
+fn build() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "tapehead", "--bin", "tapehead"]);
+    build.args((!cfg!(debug_assertions)).then_some("--release"));
+    assert!(build.status().expect("cargo runs").success(), "tapehead can't be built");
+    // target/debug/deps/TEST
+    let test = std::env::current_exe().expect("this is a program");
+    test.parent().and_then(Path::parent).expect("below the folder of binaries").join("tapehead")
+}
 
 /// SIPp with TLS: `.ci/sipp-tls` sees to it that it is there.
 pub const SIPP: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/sipp/sipp");
@@ -96,7 +110,7 @@ impl Recorder {
         fs::write(&config, config_text(home, settings, port)).expect("the folder is ours");
         let log =
             File::options().create(true).append(true).open(home.join("log")).expect("the folder is ours");
-        let child = Command::new(BINARY)
+        let child = Command::new(binary())
             .args(["serve", "--config"])
             .arg(&config)
             .current_dir(home)
@@ -145,6 +159,11 @@ impl Recorder {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
     }
 
+    /// Where it can be asked.
+    pub fn control_socket(&self) -> PathBuf {
+        self.recordings().join("control.sock")
+    }
+
     /// Its folder of recordings.
     pub fn recordings(&self) -> PathBuf {
         self.home.join("recordings")
@@ -168,7 +187,8 @@ impl Recorder {
 
     /// Waits for it to end by itself.
     pub fn ended(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + PATIENCE;
+        // Live calls are drained first.
+        let deadline = Instant::now() + 3 * PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().expect("it is our child") {
                 return status;
@@ -216,7 +236,7 @@ fn signal(pid: u32, name: &str) {
 
 /// Runs the binary to its end.
 pub fn tapehead<S: AsRef<std::ffi::OsStr>>(home: &Path, arguments: impl IntoIterator<Item = S>) -> Output {
-    Command::new(BINARY).args(arguments).current_dir(home).output().expect("the binary was built")
+    Command::new(binary()).args(arguments).current_dir(home).output().expect("the binary was built")
 }
 
 /// `tapehead verify` of all that a recorder has written, with its key.
