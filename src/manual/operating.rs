@@ -70,7 +70,7 @@
 //!
 //! # Behind a NAT
 //!
-//! Contact, Via and SDP have to give an address that clients reach. In this order: `;external=ADDRESS` (or `ADDRESS:PORT`) behind a listener in `sip.listen`;
+//! Contact, Via and SDP have to give an address that clients reach. In this order: the peer's own `external_address`, with our own port; `;external=ADDRESS` (or `ADDRESS:PORT`) behind a listener in `sip.listen`;
 //! `sip.external_address` for all listeners of its family; what a STUN server says, if `nat.stun_server` is set; the local address that the client reached.
 //! The STUN server is asked at start (if it does not answer, the recorder starts and says so at level error) and every `nat.stun_seconds`. A new address is told
 //! to new calls, logged, and counted as `external_address_changes`. The NAT has to forward SIP and RTP ports one to one.

@@ -13,7 +13,7 @@ use super::pool::Pool;
 use super::shards::Shards;
 use super::socket;
 use super::stage::Stage;
-use crate::base::Mono;
+use crate::base::{Mono, Networks};
 use crate::config::{External, PeerPlan, Plan};
 use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity};
 use crate::limits::{SIP_TURNS_PER_YIELD, TENANT};
@@ -133,6 +133,7 @@ pub(super) struct ControlLoop {
 impl ControlLoop {
     fn new(mut start: Start, transports: Transports) -> ControlLoop {
         let mut endpoint = Endpoint::new(sip::Config::recorder(), Box::new(OsEntropy));
+        endpoint.set_known_as(known_as(&start.plan.peers));
         start.gate.take().into_iter().for_each(|gate| endpoint.set_gate(gate));
         let control = Control::new(start.rules(), start.shards.len(), OsEntropy);
         let points = start.plan.sip_listen.clone();
@@ -276,6 +277,12 @@ impl ControlLoop {
             Action::Log(log) => say(&log),
         }
     }
+}
+
+/// What single peers know us as.
+fn known_as(plans: &[PeerPlan]) -> Networks<IpAddr> {
+    let each = plans.iter().filter_map(|plan| Some((plan, plan.external_address?)));
+    each.flat_map(|(plan, address)| plan.networks.iter().map(move |network| (*network, address))).collect()
 }
 
 /// The configured peers as control knows them.

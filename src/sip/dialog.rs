@@ -279,6 +279,9 @@ impl Dialog {
 
 /// Our host as the peer should see it.
 pub(crate) fn host(config: &Config, peer: &Peer) -> String {
+    if let Some(known_as) = config.known_as.find(peer.remote.ip()) {
+        return SocketAddr::new(*known_as, peer.local.port()).to_string();
+    }
     match config.advertised.get(&peer.listener) {
         Some(host) if split_host_port(host).1.is_some() => host.clone(),
         Some(host) => format!("{host}:{}", peer.local.port()),

@@ -18,6 +18,7 @@ mod uas;
 mod tests;
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::builder::{Builder, Reply};
@@ -31,7 +32,7 @@ use super::outbound::Outbounds;
 use super::peer::{Peer, Transport};
 use super::server::{Again, Server};
 use super::session_id::{self, NIL, SessionId};
-use crate::base::{Entropy, Mono, hex};
+use crate::base::{Entropy, Mono, Networks, hex};
 use crate::limits::SIP_ANSWER_BYTES;
 
 /// Methods that are served. In Allow (RFC 3261 section 20.5).
@@ -112,6 +113,11 @@ impl Endpoint {
             Some(host) => _ = self.config.advertised.insert(listener, host),
             None => _ = self.config.advertised.remove(&listener),
         }
+    }
+
+    /// Sets what Contact and Via show to peers in these networks, whatever their listener is advertised as.
+    pub fn set_known_as(&mut self, addresses: Networks<IpAddr>) {
+        self.config.known_as = addresses;
     }
 
     /// Sets who may talk to us and who has to authenticate himself. Without one everybody may do everything.

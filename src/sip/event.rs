@@ -1,13 +1,14 @@
 //! What goes in and out of an [`super::Endpoint`] besides messages.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::malformed::Why;
 use super::message::Message;
 use super::peer::Peer;
+use crate::base::Networks;
 
 /// A dialog of this endpoint, from its INVITE on (before it has both tags) until its end. Never used again.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -206,6 +207,8 @@ pub struct Config {
     pub user: String,
     /// Per listener the host, with a port if need be, that Contact and Via show instead of the local address.
     pub advertised: BTreeMap<u16, String>,
+    /// What peers in these networks know us as instead, on whatever listener. Our port stays.
+    pub known_as: Networks<IpAddr>,
     /// Contact's header parameter: `+sip.srs` for a recorder, `+sip.src` for a recording client (RFC 7866 section 6).
     pub feature: String,
     /// Transactions alive at once; further requests are answered 503 without state.
@@ -225,6 +228,7 @@ impl Config {
             product: concat!("tapehead/", env!("CARGO_PKG_VERSION")).to_owned(),
             user: "tapehead".to_owned(),
             advertised: BTreeMap::new(),
+            known_as: Networks::default(),
             feature: "+sip.srs".to_owned(),
             transactions_max: crate::limits::TRANSACTIONS_MAX,
             dialogs_max: crate::limits::DIALOGS_MAX,

@@ -184,6 +184,24 @@ fn each_listener_is_advertised_by_its_own_address_and_transport() {
 }
 
 #[test]
+fn a_peer_that_knows_us_by_an_address_of_its_own_is_told_that_one_in_contact_and_via() {
+    let mut recorder = Recorder::new();
+    recorder.endpoint.set_advertised(0, Some("203.0.113.5:15060".to_owned()));
+    let networks = [(crate::base::network("10.0.0.0/30").unwrap(), "198.51.100.7".parse().unwrap())];
+    recorder.endpoint.set_known_as(networks.into_iter().collect());
+    let (dialog, request) = recorder.ring(&invite(1));
+    recorder.endpoint.respond(Mono(0), request, Answer::ok()).unwrap();
+    let ok = recorder.drain().0.remove(0);
+    assert_eq!(ok.contact().unwrap().uri().as_str(), "sip:tapehead@198.51.100.7:5060");
+    recorder.feed(&inside("ACK", 1, ok.to().tag()));
+    recorder.endpoint.bye(Mono(0), dialog).unwrap();
+    let bye = recorder.drain().0.remove(0);
+    assert!(bye.header("Via").unwrap().starts_with("SIP/2.0/UDP 198.51.100.7:5060;"), "{bye:?}");
+    let other = Peer { remote: "10.0.0.77:5060".parse().unwrap(), ..src(Transport::Udp) };
+    assert_eq!(dialog::host(&recorder.endpoint.config, &other), "203.0.113.5:15060");
+}
+
+#[test]
 fn who_insists_on_tls_is_told_a_sips_contact() {
     let told = |transport, from: &str, to: &str| {
         let mut recorder = Recorder::new();
