@@ -2,6 +2,7 @@
 
 use std::mem::take;
 
+use super::call::Arrival;
 use super::offer::Terms;
 use crate::base::{RecordingId, Redacted, Wall};
 use crate::limits::*;
@@ -9,7 +10,7 @@ use crate::link::{Payload, SegmentReport, TrackReport};
 use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
-use crate::sip::{Message, Method, Peer};
+use crate::sip::{Message, Method};
 use crate::siprec::{Bodies, Cuts, Dossier, TrackIdentity, identify};
 
 /// Header fields that only say how a message travelled, or that are secrets.
@@ -48,9 +49,9 @@ pub(super) struct Book {
 
 impl Book {
     /// Opens the books with what the INVITE says.
-    pub fn new(recording: RecordingId, tenant: &str, started: Wall, invite: &Message, from: Peer) -> Book {
+    pub fn new(recording: RecordingId, tenant: &str, started: Wall, arrival: &Arrival<'_>) -> Book {
         let mut manifest = Manifest::new(recording, tenant, started);
-        manifest.sip = sip_part(invite, from);
+        manifest.sip = sip_part(arrival);
         Book {
             manifest,
             dossier: Dossier::default(),
@@ -255,7 +256,8 @@ fn codecs(payloads: &[(u8, Payload)]) -> Vec<String> {
     names
 }
 
-fn sip_part(invite: &Message, from: Peer) -> SipPart {
+fn sip_part(arrival: &Arrival<'_>) -> SipPart {
+    let Arrival { invite, from, local_tag, .. } = arrival;
     let text = |name: &str| invite.header(name).map(|value| value.into_owned());
     SipPart {
         call_id: invite.call_id().to_owned(),
@@ -263,7 +265,7 @@ fn sip_part(invite: &Message, from: Peer) -> SipPart {
         to: Redacted::new(text("To").unwrap_or_default()),
         contact: text("Contact").map(Redacted::new),
         remote_tag: invite.from().tag().to_owned(),
-        local_tag: String::new(),
+        local_tag: (*local_tag).to_owned(),
         transport: from.transport.as_str().to_ascii_lowercase(),
         peer: from.remote.to_string(),
         user_agent: text("User-Agent"),

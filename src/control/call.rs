@@ -89,6 +89,7 @@ pub(super) struct Arrival<'a> {
     pub request: RequestId,
     pub invite: &'a Message,
     pub from: Peer,
+    pub local_tag: &'a str,
 }
 
 impl<E: Entropy> Control<E> {
@@ -143,7 +144,7 @@ impl<E: Entropy> Control<E> {
         now: Now,
     ) -> Call {
         let recording = RecordingId::new(now.wall, &mut self.entropy);
-        let book = Book::new(recording, &self.rules.tenant, now.wall, arrival.invite, arrival.from);
+        let book = Book::new(recording, &self.rules.tenant, now.wall, arrival);
         let id = CallId(self.next_call);
         self.next_call += 1;
         Call {

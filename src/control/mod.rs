@@ -203,8 +203,9 @@ impl<E: Entropy> Control<E> {
     pub fn sip(&mut self, event: SipEvent, now: Now) {
         self.clock = now.mono;
         match event {
-            SipEvent::Invite { dialog, request, message, from } => {
-                let opened = self.open(&Arrival { dialog, request, invite: &message, from }, now);
+            SipEvent::Invite { dialog, request, message, from, local_tag } => {
+                let arrival = Arrival { dialog, request, invite: &message, from, local_tag: &local_tag };
+                let opened = self.open(&arrival, now);
                 if let Err(refusal) = opened {
                     self.out.refuse(request, None, &refusal);
                 }

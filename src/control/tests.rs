@@ -142,7 +142,8 @@ impl World {
     fn invite_with(&mut self, dialog: u64, message: Message) -> u64 {
         let request = self.request();
         let dialog = DialogId(dialog);
-        self.sip(SipEvent::Invite { dialog, request, message: Box::new(message), from: client() });
+        let (message, from) = (Box::new(message), client());
+        self.sip(SipEvent::Invite { dialog, request, message, from, local_tag: "srs".to_owned() });
         request.0
     }
 

@@ -48,6 +48,8 @@ pub enum Event {
         message: Box<Message>,
         /// Who sent it.
         from: Peer,
+        /// Our tag in that dialog.
+        local_tag: String,
     },
     /// An INVITE inside of a dialog. 100 has been sent. Whatever the answer, the dialog lives on.
     Reinvite {

@@ -45,6 +45,7 @@ fn the_manifest_knows_who_spoke_where_and_keeps_headers_but_no_secrets() {
     let kept: Vec<&str> = manifest.sip.headers.iter().map(|h| h.name.as_str()).collect();
     assert_eq!(kept, ["X-Guid", "Require"]);
     assert_eq!(manifest.state, RecordingState::Open);
+    assert_eq!((manifest.sip.remote_tag.as_str(), manifest.sip.local_tag.as_str()), ("1", "srs"));
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
     let from = Peer { transport: Transport::Tcp, ..client() };
     let message = Box::new(message("INVITE", OFFER, None));
     let (dialog, request) = (DialogId(1), RequestId(9));
-    world.control.sip(SipEvent::Invite { dialog, request, message, from }, world.now());
+    world.control.sip(SipEvent::Invite { dialog, request, message, from, local_tag: String::new() }, world.now());
     world.control.wrapped(CallId(1), Err("vault sealed".to_owned()), world.now());
     assert!(matches!(world.control.poll(), Some(Action::Wrap { .. })));
     world.settle();

@@ -140,8 +140,9 @@ fn inside(method: &str, cseq: u32, tag: &str) -> String {
 #[test]
 fn a_call_is_answered_with_what_a_recorder_has_to_say() {
     let mut recorder = Recorder::new();
-    let (_, request) =
-        recorder.ring(&invite(1).replace("Call-ID", "Record-Route: <sip:p@10.0.0.5;lr>\nCall-ID"));
+    let invite = invite(1).replace("Call-ID", "Record-Route: <sip:p@10.0.0.5;lr>\nCall-ID");
+    let (_, events) = recorder.feed(&invite);
+    let [Event::Invite { request, ref local_tag, .. }] = events[..] else { panic!("{events:?}") };
     recorder
         .endpoint
         .respond(Mono(0), request, Answer::ok().header("X-Own", "1").body("application/sdp", "v=0\r\n"))
@@ -155,6 +156,7 @@ fn a_call_is_answered_with_what_a_recorder_has_to_say() {
     assert!(ok.header("Server").unwrap().starts_with("tapehead/") && ok.header("X-Own").is_some());
     assert_eq!((ok.content_type().as_deref(), ok.body()), (Some("application/sdp"), &b"v=0\r\n"[..]));
     assert!(!ok.to().tag().is_empty());
+    assert_eq!(ok.to().tag(), local_tag, "the owner is told the tag that the client gets");
 }
 
 #[test]

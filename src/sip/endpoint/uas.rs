@@ -143,14 +143,14 @@ impl Endpoint {
             return self.answer(now, request, Answer::unavailable("Too Many Dialogs of This Peer", OVERLOAD));
         }
         let tag = self.tag();
-        let mut dialog = Dialog::from_invite(&message, from, tag, now);
+        let mut dialog = Dialog::from_invite(&message, from, tag.clone(), now);
         let session_id = message.header("Session-ID");
         dialog.session_id = session_id.and_then(|value| SessionId::of(&value, || self.new_call_id()));
         dialog.invite_in = Some(request);
         let dialog = self.dialogs.insert(dialog);
         self.bind(request, dialog);
         self.answer(now, request, Answer::new(100, "Trying"));
-        self.event(Event::Invite { dialog, request, message: Box::new(message), from });
+        self.event(Event::Invite { dialog, request, message: Box::new(message), from, local_tag: tag });
     }
 
     /// A request that names a dialog by its To tag.
