@@ -70,6 +70,7 @@ impl Bench {
             shard_calls_max: 10_000,
             shard_pairs: 30_000,
             rtp_bind: "0.0.0.0".parse().expect("an address"),
+            addresses: Vec::new(),
             recordings: "recordings".into(),
             tenant: "default".to_owned(),
             any_call: false,

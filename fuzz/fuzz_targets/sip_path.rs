@@ -63,6 +63,7 @@ impl World {
             shard_calls_max: CALLS_MAX,
             shard_pairs: 16,
             rtp_bind: local.ip(),
+            addresses: Vec::new(),
             recordings: "rec".into(),
             tenant: "default".to_owned(),
             any_call: how & 8 != 0,

@@ -94,13 +94,12 @@ pub(super) struct Arrival<'a> {
 
 impl<E: Entropy> Control<E> {
     /// What the INVITE offers, or what we offer if it leaves that to us (RFC 3261 section 13.2.1).
-    fn terms(
-        &mut self,
-        arrival: &Arrival<'_>,
-        bodies: &Bodies<'_>,
-        address: IpAddr,
-    ) -> Result<Terms, Refusal> {
+    fn terms(&mut self, arrival: &Arrival<'_>, bodies: &Bodies<'_>) -> Result<Terms, Refusal> {
         let codecs = self.rules.peers.of(arrival.from.remote.ip()).codecs.clone();
+        let addresses = self.addresses(arrival.from);
+        let address = |ipv6: Option<bool>| {
+            addresses.iter().copied().find(|ip| ipv6.is_none_or(|ipv6| ip.is_ipv6() == ipv6))
+        };
         match sdp_in(bodies) {
             Some(sdp) => {
                 let offer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
@@ -115,11 +114,10 @@ impl<E: Entropy> Control<E> {
     /// Admits a call, places it and asks for its key.
     pub(super) fn open(&mut self, arrival: &Arrival<'_>, now: Now) -> Result<(), Refusal> {
         let bodies = self.admit(arrival.invite, arrival.from, now)?;
-        let (address, bind) = self.addresses(arrival.from);
-        let terms = self.terms(arrival, &bodies, address)?;
+        let terms = self.terms(arrival, &bodies)?;
         let shard = self.shards.place(terms.tracks.len(), now.mono)?;
         self.rate.iter_mut().for_each(|rate| rate.take(now.mono));
-        let mut call = self.new_call(arrival, terms, shard, bind, now);
+        let mut call = self.new_call(arrival, terms, shard, now);
         call.book.revision(now.wall, arrival.invite, bodies);
         let id = call.id;
         self.keys.asked(now.mono);
@@ -135,14 +133,8 @@ impl<E: Entropy> Control<E> {
         Ok(())
     }
 
-    fn new_call(
-        &mut self,
-        arrival: &Arrival<'_>,
-        terms: Terms,
-        shard: usize,
-        bind: IpAddr,
-        now: Now,
-    ) -> Call {
+    fn new_call(&mut self, arrival: &Arrival<'_>, terms: Terms, shard: usize, now: Now) -> Call {
+        let bind = self.bind(terms.address);
         let recording = RecordingId::new(now.wall, &mut self.entropy);
         let book = Book::new(recording, &self.rules.tenant, now.wall, arrival);
         let id = CallId(self.next_call);
@@ -186,18 +178,27 @@ impl<E: Entropy> Control<E> {
         bytes
     }
 
-    /// The address that we tell the client, and the one that we bind: of the same family.
-    fn addresses(&self, from: Peer) -> (IpAddr, IpAddr) {
+    /// The addresses that we may tell the client, the best first: what its signalling says, then those of other listeners, for media may be
+    /// of the other family.
+    fn addresses(&self, from: Peer) -> Vec<IpAddr> {
         let bind = self.rules.rtp_bind;
         let peer = self.rules.peers.of(from.remote.ip());
-        let told = match peer.external_address.as_ref().or(self.external.get(&from.listener)) {
-            Some(external) => *external,
-            None if bind.is_unspecified() => from.local.ip(),
-            None => bind,
-        };
+        let external = || self.external.values().copied();
+        let said = peer.external_address.into_iter().chain(self.external.get(&from.listener).copied());
+        if bind.is_unspecified() {
+            let reached = said.chain([from.local.ip()]).chain(external());
+            return reached.chain(self.rules.addresses.iter().copied()).collect();
+        }
+        let ours = said.chain([bind]).chain(external());
+        // It takes nothing else.
+        ours.filter(|ip| ip.is_ipv4() == bind.is_ipv4()).collect()
+    }
+
+    /// What to bind for media that come to `told`: of the same family.
+    fn bind(&self, told: IpAddr) -> IpAddr {
+        let bind = self.rules.rtp_bind;
         // Listening on every IPv6 address takes IPv4, too, so only this way round needs help.
-        let bind = if bind.is_unspecified() && told.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { bind };
-        (told, bind)
+        if bind.is_unspecified() && told.is_ipv6() { Ipv6Addr::UNSPECIFIED.into() } else { bind }
     }
 }
 

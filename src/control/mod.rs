@@ -60,6 +60,8 @@ pub struct Rules {
     pub shard_pairs: u32,
     /// Where media is received.
     pub rtp_bind: IpAddr,
+    /// Our addresses that clients may be told, where `rtp_bind` is every one.
+    pub addresses: Vec<IpAddr>,
     /// Folder of the recordings.
     pub recordings: PathBuf,
     /// Whose recordings these are.

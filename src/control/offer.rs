@@ -40,9 +40,14 @@ struct Said {
 }
 
 impl Said {
-    /// As the client's offer, or as its answer to ours, in which our keys `stand`.
-    fn new(description: Description, only: &[Payload], (keyring, stand): (&mut Keyring, bool)) -> Said {
-        let agreed = Agreement::of(&description).narrowed(only).secured(keyring, stand);
+    /// As the client's offer, of which `agreed` is what we make.
+    fn offered(description: Description, agreed: Agreement, only: &[Payload], keyring: &mut Keyring) -> Said {
+        Said { description, agreed: agreed.narrowed(only).secured(keyring, false) }
+    }
+
+    /// As its answer to ours, in which our keys stand.
+    fn answered(description: Description, only: &[Payload], keyring: &mut Keyring) -> Said {
+        let agreed = Agreement::of(&description).narrowed(only).secured(keyring, true);
         Said { description, agreed }
     }
 }
@@ -55,7 +60,8 @@ pub(super) struct Terms {
     answerer: Answerer,
     /// Our keys, where the client secures its streams.
     keyring: Keyring,
-    address: IpAddr,
+    /// What we tell as ours.
+    pub address: IpAddr,
     /// Codecs that are answered; all if empty.
     only: Vec<Payload>,
     /// An offer of ours waits for its answer.
@@ -67,17 +73,19 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The first offer's. `address` is what we tell as ours; the entropy is for the answer's `o=` and for our keys.
+    /// The first offer's. `address` gives what we tell as ours, of the family that is asked for if any is; the entropy is for the answer's `o=` and for our keys.
     pub fn new(
         offer: Description,
         only: Vec<Payload>,
-        address: IpAddr,
+        address: impl Fn(Option<bool>) -> Option<IpAddr>,
         entropy: &mut impl Entropy,
     ) -> Result<Terms, Refusal> {
+        let agreed = Agreement::of(&offer);
+        let address = address(agreed.is_ipv6()).ok_or(Refusal::Family)?;
         let mut id = [0; 8];
         entropy.fill(&mut id);
         let mut keyring = Keyring::new(entropy);
-        let said = Said::new(offer, &only, (&mut keyring, false));
+        let said = Said::offered(offer, agreed.reaching(address), &only, &mut keyring);
         let mut terms = Terms {
             said,
             before: None,
@@ -97,7 +105,7 @@ impl Terms {
     pub fn offering(
         labels: &[Option<String>],
         only: Vec<Payload>,
-        address: IpAddr,
+        address: impl Fn(Option<bool>) -> Option<IpAddr>,
         entropy: &mut impl Entropy,
     ) -> Result<Terms, Refusal> {
         let mut terms = Terms::new(sdp::assumed(labels), only, address, entropy)?;
@@ -147,10 +155,11 @@ impl Terms {
     /// answer to an offer of ours counts instead of it.
     pub fn reoffer(&mut self, sdp: &[u8]) -> Result<bool, Refusal> {
         let description = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
-        if Agreement::of(&description).is_hopeless() {
+        let agreed = Agreement::of(&description).reaching(self.address);
+        if agreed.is_hopeless() {
             return Err(Refusal::NothingToStore);
         }
-        let said = Said::new(description, &self.only, (&mut self.keyring, false));
+        let said = Said::offered(description, agreed, &self.only, &mut self.keyring);
         let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());
         self.before = Some(Box::new(before));
         self.unanswered = false;
@@ -173,7 +182,7 @@ impl Terms {
         self.unanswered = false;
         let answer = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
         let (description, odd) = sdp::answered(&self.said.description, &answer);
-        self.said = Said::new(description, &self.only, (&mut self.keyring, true));
+        self.said = Said::answered(description, &self.only, &mut self.keyring);
         self.follow();
         Ok(odd)
     }

@@ -12,7 +12,7 @@ fn lines(lines: &[(&str, u16, &str)]) -> Vec<u8> {
 
 fn terms(offer: &[u8]) -> Terms {
     let offer = sdp::parse(offer).unwrap();
-    let mut terms = Terms::new(offer, Vec::new(), "192.0.2.1".parse().unwrap(), &mut OsEntropy).unwrap();
+    let mut terms = Terms::new(offer, Vec::new(), |_| "192.0.2.1".parse().ok(), &mut OsEntropy).unwrap();
     bind(&mut terms);
     terms
 }
@@ -142,7 +142,7 @@ fn a_codec_can_be_forced_but_not_out_of_a_call() {
         |formats: &str| sdp::parse(format!("v=0\nm=audio 4000 RTP/AVP {formats}").as_bytes()).unwrap();
     let formats = |offered: &str, only: &[Payload]| {
         let mut terms =
-            Terms::new(offer(offered), only.to_vec(), "192.0.2.1".parse().unwrap(), &mut OsEntropy).unwrap();
+            Terms::new(offer(offered), only.to_vec(), |_| "192.0.2.1".parse().ok(), &mut OsEntropy).unwrap();
         bind(&mut terms);
         sdp::parse(terms.answer().as_bytes()).unwrap().media[0].formats.join(" ")
     };

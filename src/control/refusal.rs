@@ -46,6 +46,8 @@ pub enum Refusal {
     BadOffer(Malformed),
     /// One without anything that can be stored.
     NothingToStore,
+    /// One whose media have addresses of a family in which we have none.
+    Family,
     /// No data key can be had.
     Keys(String),
     /// The key provider does not answer.
@@ -74,6 +76,7 @@ impl Refusal {
             Refusal::NothingToStore => warned(
                 "305 tapehead \"No audio in PCMU or PCMA by RTP, or by SRTP with keys in the session description\"",
             ),
+            Refusal::Family => warned("301 tapehead \"No address of that family here\""),
             // RFC 3311 section 5.2.
             Refusal::Glare => Answer::new(491, "Request Pending"),
             // RFC 3261 section 14.2, RFC 3311 section 5.2.
@@ -113,6 +116,7 @@ impl Refusal {
             Refusal::PortsHeld => "ports_held",
             Refusal::BadOffer(why) => why.reason(),
             Refusal::NothingToStore => "nothing_to_store",
+            Refusal::Family => "address_family",
             Refusal::Keys(_) => "keys",
             Refusal::KeysSlow => "keys_slow",
             Refusal::Shard(link::Refusal::Ports(_)) => "shard_ports",
@@ -171,6 +175,7 @@ impl Refusal {
             | Refusal::Shutdown
             | Refusal::BadOffer(_)
             | Refusal::NothingToStore
+            | Refusal::Family
             | Refusal::Glare
             | Refusal::Unanswered
             | Refusal::Gone => Severity::Info,
@@ -211,6 +216,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::BadOffer(why) => why.fmt(f),
             Refusal::NothingToStore => f.write_str("the offer has no audio that can be stored"),
+            Refusal::Family => f.write_str(
+                "the media's addresses are of a family in which the recorder has none: see rtp.bind and sip.listen",
+            ),
             Refusal::Keys(why) => write!(f, "no data key: {why}"),
             Refusal::KeysSlow => write!(f, "the key provider did not answer within {KEY_WAIT_MAX:?}"),
             Refusal::Shard(link::Refusal::Ports(why)) => write!(f, "no RTP ports: {why}"),

@@ -34,6 +34,7 @@ fn rules() -> Rules {
         shard_calls_max: 5,
         shard_pairs: 10,
         rtp_bind: "0.0.0.0".parse().unwrap(),
+        addresses: Vec::new(),
         recordings: "rec".into(),
         tenant: "default".to_owned(),
         any_call: false,

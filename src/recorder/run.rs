@@ -1,7 +1,7 @@
 //! The control thread: one loop that joins SIP sockets, the endpoint, control, the links and the pool.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, mpsc};
 
 use tokio::sync::{Notify, watch};
@@ -14,7 +14,7 @@ use super::shards::Shards;
 use super::socket;
 use super::stage::Stage;
 use crate::base::{Mono, Networks};
-use crate::config::{External, PeerPlan, Plan};
+use crate::config::{External, Listen, PeerPlan, Plan};
 use crate::control::{Action, Control, Log, Now, PeerRules, Peers, Rules, Severity};
 use crate::limits::{SIP_TURNS_PER_YIELD, TENANT};
 use crate::link::{Command, Event as ShardEvent};
@@ -106,6 +106,7 @@ impl Start {
             shard_calls_max: self.plan.shard_calls_max(),
             shard_pairs: u32::from(last - first).div_ceil(2),
             rtp_bind: self.plan.rtp_bind,
+            addresses: addresses(&self.plan.sip_listen),
             recordings: self.plan.recordings.clone(),
             tenant: TENANT.to_owned(),
             any_call: self.plan.any_call,
@@ -277,6 +278,24 @@ impl ControlLoop {
             Action::Log(log) => say(&log),
         }
     }
+}
+
+/// Our addresses: those of listeners that have one, else the one that packets to far away leave from.
+fn addresses(listeners: &[Listen]) -> Vec<IpAddr> {
+    let specific = listeners.iter().map(|point| point.address.ip()).filter(|ip| !ip.is_unspecified());
+    let far: [IpAddr; 2] =
+        [Ipv4Addr::new(192, 0, 2, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+    // The tier of reception goes by the families that are listened on.
+    let listened = |far: &IpAddr| far.is_ipv4() || listeners.iter().any(|point| point.address.is_ipv6());
+    specific.chain(far.into_iter().filter(listened).filter_map(leaving)).collect()
+}
+
+/// The address that the kernel would give packets to `far`. None is sent.
+fn leaving(far: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = if far.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((far, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 /// What single peers know us as.

@@ -43,6 +43,8 @@ pub enum Why {
     NoKeys,
     /// Its keys would come by DTLS (RFC 5764), not in the session description.
     Dtls,
+    /// Its address is of the family that we do not answer with.
+    Family,
     /// No codec of ours.
     NoCodec,
     /// One track too many.
@@ -61,6 +63,7 @@ impl Why {
             Why::Dtls => {
                 "an audio stream was declined: its keys would come by DTLS-SRTP, only SDES can be done"
             }
+            Why::Family => "an audio stream was declined: its address is not of the family that was answered",
             Why::NoCodec => "an audio stream was declined: none of its codecs can be stored",
             Why::Tracks => "an audio stream was declined: there is no room for another track",
         }
@@ -129,6 +132,25 @@ impl Agreement {
             }
         }
         self
+    }
+
+    /// The same without the tracks that can't reach us at `ours`: whoever receives at an address of one family sends from it.
+    pub fn reaching(mut self, ours: IpAddr) -> Agreement {
+        for line in &mut self.lines {
+            let theirs = match line {
+                Line::Track(terms) => terms.plan.rtp_from,
+                _ => None,
+            };
+            if theirs.is_some_and(|theirs| theirs.is_ipv4() != ours.is_ipv4()) {
+                *line = Line::Declined(Why::Family);
+            }
+        }
+        self
+    }
+
+    /// Whether the first track that says where it is says so in IPv6.
+    pub fn is_ipv6(&self) -> Option<bool> {
+        self.tracks().find_map(|(_, terms)| terms.plan.rtp_from).map(|from| from.is_ipv6())
     }
 
     /// The same with our keys for each secured track: those it had, if the client's are unchanged, or if ours `stand` because we have offered them.

@@ -136,7 +136,10 @@ fn a_key_provider_that_keeps_failing_is_left_alone_and_calls_are_refused_at_once
         let message = Box::new(message("INVITE", OFFER, None));
         let (request, now) = (world.request(), world.now());
         let from = client();
-        world.control.sip(SipEvent::Invite { dialog: DialogId(dialog), request, message, from, local_tag: String::new() }, now);
+        world.control.sip(
+            SipEvent::Invite { dialog: DialogId(dialog), request, message, from, local_tag: String::new() },
+            now,
+        );
         let mut asked = 0;
         while let Some(action) = world.control.poll() {
             if let Action::Wrap { call, .. } = action {
@@ -209,7 +212,10 @@ fn invite_without_a_key(world: &mut World, dialog: u64) -> (u64, Option<CallId>)
     let message = Box::new(message("INVITE", OFFER, None));
     let (request, now) = (world.request(), world.now());
     let from = client();
-    world.control.sip(SipEvent::Invite { dialog: DialogId(dialog), request, message, from, local_tag: String::new() }, now);
+    world.control.sip(
+        SipEvent::Invite { dialog: DialogId(dialog), request, message, from, local_tag: String::new() },
+        now,
+    );
     let mut asked = None;
     while let Some(action) = world.control.poll() {
         match action {

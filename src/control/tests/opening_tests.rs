@@ -89,12 +89,38 @@ fn the_answer_gives_the_external_address_of_the_listener_that_the_call_came_thro
 }
 
 #[test]
+fn media_of_the_other_family_than_signalling_are_answered_with_an_address_of_theirs_or_488() {
+    let six = OFFER.replace("c=IN IP4 10.0.0.1", "c=IN IP6 2001:db8::1");
+    let mut world = World::new();
+    let refused = world.invite_with(1, message("INVITE", &six, None));
+    assert_eq!(world.answered(refused), Some(488), "no address of ours is of that family");
+    assert!(world.commands.is_empty());
+
+    let mut world = World::with(Rules { addresses: vec!["2001:db8::5".parse().unwrap()], ..rules() });
+    world.invite_with(1, message("INVITE", &six, None));
+    let (_, Command::Open(open)) = &world.commands[0] else { panic!("an Open") };
+    assert_eq!(open.bind, IpAddr::from(std::net::Ipv6Addr::UNSPECIFIED));
+    world.opened(1);
+    assert!(world.answers[0].2.contains("c=IN IP6 2001:db8::5\r\n"), "{:?}", world.answers);
+    let back = world.reinvite(1, OFFER);
+    assert_eq!(world.answered(back), Some(488), "and the call goes on as it was");
+    assert_eq!(world.control.calls(), 1);
+
+    let bound = Rules { rtp_bind: "192.0.2.5".parse().unwrap(), ..rules() };
+    let mut world = World::with(Rules { addresses: vec!["2001:db8::5".parse().unwrap()], ..bound });
+    let refused = world.invite_with(1, message("INVITE", &six, None));
+    assert_eq!(world.answered(refused), Some(488), "rtp.bind does not serve it");
+}
+
+#[test]
 fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
     let mut world = World::new();
     let from = Peer { transport: Transport::Tcp, ..client() };
     let message = Box::new(message("INVITE", OFFER, None));
     let (dialog, request) = (DialogId(1), RequestId(9));
-    world.control.sip(SipEvent::Invite { dialog, request, message, from, local_tag: String::new() }, world.now());
+    world
+        .control
+        .sip(SipEvent::Invite { dialog, request, message, from, local_tag: String::new() }, world.now());
     world.control.wrapped(CallId(1), Err("vault sealed".to_owned()), world.now());
     assert!(matches!(world.control.poll(), Some(Action::Wrap { .. })));
     world.settle();
