@@ -119,6 +119,8 @@ pub const FILES_PER_CALL: u32 = 3;
 pub const PORT_TRIES_MAX: u32 = 64;
 /// Tracks of one recording: the SDP m-lines we accept as audio; further ones are answered with port 0.
 pub const TRACKS_MAX: usize = 8;
+/// Former labels of a track that its map of speakers goes by; beyond it the middle is forgotten, which is counted.
+pub const TRACK_LABELS_MAX: usize = 64;
 /// Streams that are offered to a client that leaves the offer to us and says nothing of its streams: the two sides of a call.
 pub const LATE_OFFER_STREAMS: usize = 2;
 /// Sources (SSRCs) followed at once per track; the one silent longest makes room.

@@ -11,7 +11,7 @@ use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
 use crate::sip::{Message, Method};
-use crate::siprec::{Bodies, Cuts, Dossier, TrackIdentity, identify};
+use crate::siprec::{Bodies, Cuts, Dossier, TrackIdentity, identify_over_time};
 
 /// Header fields that only say how a message travelled, or that are secrets.
 const NOT_KEPT: &[&str] = &[
@@ -213,7 +213,7 @@ impl Book {
 
     fn tracks(&self, terms: &Terms) -> Vec<Track> {
         let history = self.dossier.history();
-        let identities = identify(history, &terms.lines());
+        let identities = identify_over_time(history, &terms.lines());
         let one = |((channel, track), identity): ((usize, &super::offer::Track), TrackIdentity)| {
             let mut participants: Vec<String> = Vec::new();
             for speaker in &identity.speakers {

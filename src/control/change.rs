@@ -81,6 +81,7 @@ impl Call {
         if !self.has_turn(request, out) {
             return;
         }
+        self.terms.at = now.wall;
         match self.terms.reoffer(sdp) {
             Ok(shard_first) => {
                 self.waiting = Some(Waiting { request, until: now.mono + OPEN_WAIT_MAX, update: None });

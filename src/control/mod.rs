@@ -326,6 +326,7 @@ impl<E: Entropy> Control<E> {
         let Some(call) = self.calls.get_mut(&id) else { return };
         act(call, &mut self.entropy, &mut self.out);
         self.out.cuts.add(&call.book.take_cuts());
+        self.out.cuts.labels += std::mem::take(&mut call.terms.forgotten);
         let tracks = call.terms.tracks.len();
         self.shards.resize(call.shard, std::mem::replace(&mut call.placed, tracks), tracks, self.clock);
         let wanted = call.deadline();

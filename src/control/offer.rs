@@ -7,11 +7,12 @@ use std::net::IpAddr;
 
 use super::Refusal;
 use super::lines::{Candidate, Place, matched};
-use crate::base::Entropy;
-use crate::limits::TRACKS_MAX;
+use crate::base::{Entropy, Wall};
+use crate::limits::{TRACK_LABELS_MAX, TRACKS_MAX};
 use crate::link::{Payload, TrackPlan};
 use crate::media::SampleFormat;
 use crate::sdp::{self, Agreement, Answerer, Description, Direction, Keyring, Line, TrackTerms, Why};
+use crate::siprec::Former;
 
 /// A track of the call: one m-line.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub(super) struct Track {
     live: bool,
     /// Its label, as last offered.
     pub label: Option<String>,
+    /// Where it was, and what it was called, before.
+    former: Vec<Former>,
     /// What the shard knows.
     pub plan: TrackPlan,
     /// Our RTP port, once bound.
@@ -66,6 +69,10 @@ pub(super) struct Terms {
     only: Vec<Payload>,
     /// An offer of ours waits for its answer.
     pub unanswered: bool,
+    /// When what is being taken in came.
+    pub at: Wall,
+    /// Former labels that were too many, since that was last asked.
+    pub forgotten: u64,
     /// In channel order.
     pub tracks: Vec<Track>,
     /// How often the shard has been told.
@@ -94,6 +101,8 @@ impl Terms {
             address,
             only,
             unanswered: false,
+            at: Wall(0),
+            forgotten: 0,
             tracks: Vec::new(),
             revision: 0,
         };
@@ -118,9 +127,9 @@ impl Terms {
         self.tracks.iter().map(|track| track.plan.clone()).collect()
     }
 
-    /// Per track the index of its m-line and the label it has, for the metadata.
-    pub fn lines(&self) -> Vec<(usize, Option<&str>)> {
-        self.tracks.iter().map(|track| (track.home, track.label.as_deref())).collect()
+    /// Per track the index of its m-line and the label it has, and what these were before, for the metadata.
+    pub fn lines(&self) -> Vec<(usize, Option<&str>, &[Former])> {
+        self.tracks.iter().map(|track| (track.home, track.label.as_deref(), &track.former[..])).collect()
     }
 
     /// The format that suits what the client prefers: one law for all, else linear, which holds both.
@@ -239,7 +248,7 @@ impl Terms {
         let lines = matched(&self.tracks.iter().map(Track::place).collect::<Vec<_>>(), &candidates);
         for (track, line) in self.tracks.iter_mut().zip(&lines) {
             let terms = line.and_then(|line| agreed.tracks().find(|(index, _)| *index == line));
-            track.stand(terms);
+            self.forgotten += track.stand(terms, self.at);
         }
         let free = |(line, _): &(usize, &TrackTerms)| !lines.contains(&Some(*line));
         let room = TRACKS_MAX - self.tracks.len().min(TRACKS_MAX);
@@ -251,24 +260,43 @@ impl Terms {
 impl Track {
     fn new((line, terms): (usize, &TrackTerms)) -> Track {
         let (label, plan) = (terms.label.clone(), terms.plan.clone());
-        Track { home: line, line, live: true, label, plan, port: None }
+        Track { home: line, line, live: true, label, former: Vec::new(), plan, port: None }
     }
 
     fn place(&self) -> Place<'_> {
         Place { line: self.line, live: self.live, label: self.label.as_deref() }
     }
 
+    /// Writes down where it has been until now. Gives how many of the earlier places had to be forgotten for that.
+    fn part(&mut self, at: Wall) -> u64 {
+        // Beyond the limit the first and the newest stay.
+        let full = self.former.len() == TRACK_LABELS_MAX;
+        if full {
+            self.former.remove(1);
+        }
+        self.former.push(Former { line: self.home, label: self.label.clone(), until: at.to_rfc3339() });
+        u64::from(full)
+    }
+
     /// It is on this line now, or on none.
-    fn stand(&mut self, on: Option<(usize, &TrackTerms)>) {
+    fn stand(&mut self, on: Option<(usize, &TrackTerms)>, at: Wall) -> u64 {
+        let mut forgotten = 0;
         self.live = on.is_some();
         match on {
             Some((line, terms)) => {
                 self.line = line;
-                self.label = terms.label.clone().or(self.label.take());
+                if let Some(label) = terms.label.as_ref().filter(|label| self.label.as_ref() != Some(*label))
+                {
+                    if self.label.is_some() {
+                        forgotten = self.part(at);
+                    }
+                    self.label = Some(label.clone());
+                }
                 self.plan = terms.plan.clone();
             }
             None => self.plan.held = true,
         }
+        forgotten
     }
 }
 

@@ -68,7 +68,8 @@ fn a_new_label_in_the_old_place_is_the_same_stream_and_an_added_line_is_the_next
         answered(&mut terms),
         [("7".to_owned(), 10_000, "recvonly"), ("8".to_owned(), 10_002, "recvonly")]
     );
-    assert_eq!(terms.lines(), [(0, Some("7")), (1, Some("8"))]);
+    let former = [Former { line: 0, label: Some("1".to_owned()), until: Wall(0).to_rfc3339() }];
+    assert_eq!(terms.lines(), [(0, Some("7"), &former[..]), (1, Some("8"), &[])]);
 }
 
 #[test]

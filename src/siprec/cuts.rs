@@ -35,6 +35,8 @@ crate::counters! {
         pub names: u64,
         /// Elements of extension data beyond what is kept.
         pub extensions: u64,
+        /// Former labels of tracks beyond what is kept.
+        pub labels: u64,
         /// Requests whose header fields took the place of another's.
         pub messages: u64,
         /// Raw documents that took the place of another.

@@ -48,12 +48,70 @@ pub struct TrackIdentity {
     pub speakers: Vec<Speaker>,
 }
 
+/// Where a track stood before its line or label changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Former {
+    /// The index of its m-line.
+    pub line: usize,
+    /// Its label.
+    pub label: Option<String>,
+    /// When the offer came that changed it, RFC 3339.
+    pub until: String,
+}
+
 /// Finds the stream and the senders of each track. `lines` gives, per track, the index of its m-line and its label.
 pub fn identify(history: &History, lines: &[(usize, Option<&str>)]) -> Vec<TrackIdentity> {
-    let mut found: Vec<TrackIdentity> =
-        lines.iter().map(|(line, label)| one(history, *line, label.map(str::trim))).collect();
+    identify_over_time(
+        history,
+        &lines.iter().map(|(line, label)| (*line, *label, &[][..])).collect::<Vec<_>>(),
+    )
+}
+
+/// The same of tracks that have stood elsewhere before, as they did in that order.
+pub fn identify_over_time(
+    history: &History,
+    tracks: &[(usize, Option<&str>, &[Former])],
+) -> Vec<TrackIdentity> {
+    let at = |line: usize, label: Option<&str>| one(history, line, label.map(str::trim));
+    let over_time = |(line, label, former): &(usize, Option<&str>, &[Former])| {
+        let before = former.iter().map(|was| (at(was.line, was.label.as_deref()), was.until.clone()));
+        succession(before.filter(|(was, _)| was.join.is_some()).collect(), at(*line, *label))
+    };
+    let mut found: Vec<TrackIdentity> = tracks.iter().map(over_time).collect();
     by_order(history, &mut found);
     found
+}
+
+/// What a track was, one after the other until then, and what it is now: everybody for as long as it was his. A label that the metadata never
+/// tells of is another name for what was there before.
+fn succession(former: Vec<(TrackIdentity, String)>, now: TrackIdentity) -> TrackIdentity {
+    let mut all: Vec<(TrackIdentity, Option<String>)> =
+        former.into_iter().map(|(was, until)| (was, Some(until))).collect();
+    if now.join.is_some() || all.is_empty() {
+        all.push((now, None));
+    }
+    if let Some((_, until)) = all.last_mut() {
+        *until = None;
+    }
+    let (mut whole, mut since) = (TrackIdentity::default(), String::new());
+    for (identity, until) in all {
+        let his = |who| within(who, &since, until.as_deref());
+        whole.speakers.extend(identity.speakers.into_iter().filter_map(his));
+        (whole.join, whole.stream) = (identity.join, identity.stream);
+        since = until.unwrap_or(since);
+    }
+    whole
+}
+
+/// A speaker for as long as the track was his; times in RFC 3339 of one form compare as text.
+fn within(mut who: Speaker, since: &str, until: Option<&str>) -> Option<Speaker> {
+    if who.since.as_str() < since {
+        who.since = since.to_owned();
+    }
+    if let Some(until) = until.filter(|until| who.until.as_deref().is_none_or(|end| *until < end)) {
+        who.until = Some(until.to_owned());
+    }
+    who.until.as_ref().is_none_or(|until| who.since < *until).then_some(who)
 }
 
 fn one(history: &History, line: usize, label: Option<&str>) -> TrackIdentity {
@@ -165,6 +223,35 @@ mod tests {
         assert_eq!((speakers(&found[0]), found[0].stream.as_deref()), (vec![0, 2], Some("s9")));
         assert_eq!(found[0].speakers[0].until.as_deref(), Some("t2"), "the old id has ended");
         assert_eq!(found[1], TrackIdentity::default());
+    }
+
+    #[test]
+    fn who_spoke_under_a_former_label_stays_with_the_track_until_that_changed() {
+        let mut history =
+            history("<stream id='s1'><label>1</label></stream><stream id='s2'><label>2</label></stream>");
+        let next = "<recording><datamode>partial</datamode><stream id='s5'><label>5</label></stream><participant id='cleo'/>\
+                    <participantstreamassoc id='cleo'><send>s5</send></participantstreamassoc></recording>";
+        history.apply(&Metadata::read(next.as_bytes()), "t3", false);
+        let former = |label: &str, until: &str| {
+            [Former { line: 0, label: Some(label.to_owned()), until: until.to_owned() }]
+        };
+        let told = |former: &[Former], label| {
+            let found = identify_over_time(&history, &[(0, Some(label), former)]).remove(0);
+            let speakers = found.speakers.iter();
+            let spans: Vec<_> = speakers
+                .map(|who| (who.participant, who.since.clone(), who.until.clone().unwrap_or_default()))
+                .collect();
+            (found.stream.unwrap_or_default(), spans)
+        };
+        let span = |who: u32, since: &str, until: &str| (who, since.to_owned(), until.to_owned());
+        let both = vec![span(0, "t1", "t2"), span(2, "t3", "")];
+        assert_eq!(told(&former("1", "t2"), "5"), ("s5".to_owned(), both));
+        // The metadata came before the offer, and the same label again is no news.
+        let late = vec![span(0, "t1", "t4"), span(2, "t4", "")];
+        assert_eq!(told(&former("1", "t4"), "5"), ("s5".to_owned(), late));
+        // Nobody tells of label 9: the stream was renamed.
+        assert_eq!(told(&former("1", "t2"), "9"), ("s1".to_owned(), vec![span(0, "t1", "")]));
+        assert_eq!(told(&former("9", "t2"), "1"), ("s1".to_owned(), vec![span(0, "t1", "")]));
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use cuts::Cuts;
 pub use dossier::{Dossier, Told};
 pub use extension::{Extension, Known, KnownKind};
 pub use history::History;
-pub use join::{Join, Speaker, TrackIdentity, identify};
+pub use join::{Former, Join, Speaker, TrackIdentity, identify, identify_over_time};
 pub use metadata::{
     CommunicationSession, Datamode, Flag, Group, Metadata, Name, Participant, Presence, SessionTimes, Stream,
     StreamLink, Times,

@@ -2,6 +2,23 @@
 
 use super::*;
 
+#[test]
+fn who_spoke_before_a_line_was_given_to_another_stays_in_the_map() {
+    let mut world = World::new();
+    world.live(1);
+    world.pass(1000);
+    let cleo = METADATA.replace("'a'", "'c'").replace("s1", "s5").replace("<label>1<", "<label>5<");
+    let request = world.request();
+    let message = Box::new(message("INVITE", &OFFER.replace("label:1", "label:5"), Some(&cleo)));
+    world.sip(SipEvent::Reinvite { dialog: DialogId(1), request, message });
+    world.bye(1, None);
+    world.shard_closes(1, Ok(()));
+    let manifest = world.last_manifest();
+    let track = &manifest.tracks[0];
+    assert_eq!((track.participants.join(" "), track.label.as_deref()), ("a c".to_owned(), Some("5")));
+    assert_eq!(track.speakers[0].until.as_ref(), Some(&track.speakers[1].since));
+}
+
 /// An offer of these audio lines: label, port, direction.
 fn lines(lines: &[(&str, u16, &str)]) -> String {
     let line = |(label, port, direction): &(&str, u16, &str)| {
