@@ -1,7 +1,7 @@
 //! The session description of one call over its life: what was agreed, with which ports, and what a later offer or answer changes.
 //!
 //! Tracks are only ever added, each as the next channel: one whose m-line has ended, is missing, or can't be stored any more is held,
-//! and goes on when the line is back. Leaves out when what is said to whom ([`super::change`]).
+//! and goes on when the line is back. Once there are as many as there may be, a new stream goes on in the channel of one that has ended. Leaves out when what is said to whom ([`super::change`]).
 
 use std::net::IpAddr;
 
@@ -252,8 +252,15 @@ impl Terms {
         }
         let free = |(line, _): &(usize, &TrackTerms)| !lines.contains(&Some(*line));
         let room = TRACKS_MAX - self.tracks.len().min(TRACKS_MAX);
-        let added: Vec<Track> = agreed.tracks().filter(free).map(Track::new).take(room).collect();
-        self.tracks.extend(added);
+        let mut added: Vec<(usize, &TrackTerms)> = agreed.tracks().filter(free).collect();
+        let late = added.split_off(room.min(added.len()));
+        self.tracks.extend(added.into_iter().map(Track::new));
+        // With every channel given away those whose streams have ended take what comes; who was there before stays in the map.
+        for (line, terms) in late {
+            if let Some(track) = self.tracks.iter_mut().find(|track| !track.live) {
+                self.forgotten += track.pass_on((line, terms), self.at);
+            }
+        }
     }
 }
 
@@ -261,6 +268,13 @@ impl Track {
     fn new((line, terms): (usize, &TrackTerms)) -> Track {
         let (label, plan) = (terms.label.clone(), terms.plan.clone());
         Track { home: line, line, live: true, label, former: Vec::new(), plan, port: None }
+    }
+
+    /// Another stream takes its channel, for good.
+    fn pass_on(&mut self, (line, terms): (usize, &TrackTerms), at: Wall) -> u64 {
+        let forgotten = self.part(at);
+        (self.home, self.label) = (line, None);
+        forgotten + self.stand(Some((line, terms)), at)
     }
 
     fn place(&self) -> Place<'_> {

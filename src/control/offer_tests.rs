@@ -110,6 +110,25 @@ fn an_offer_that_was_taken_back_has_never_been_but_for_the_channel_it_made() {
 }
 
 #[test]
+fn a_stream_that_comes_when_all_channels_are_used_takes_that_of_one_that_has_ended() {
+    let mut terms = terms(&lines(&[("0", 4000, "sendonly")]));
+    let mut offered = vec![("0", 4000, "sendonly")];
+    for label in ["1", "2", "3", "4", "5", "6", "7", "8", "9"] {
+        offered.iter_mut().for_each(|line| line.1 = 0);
+        offered.push((label, 4100, "sendonly"));
+        terms.reoffer(&lines(&offered)).unwrap();
+        bind(&mut terms);
+        let last = answered(&mut terms).pop().unwrap();
+        assert!(last.1 != 0 && last.2 == "recvonly", "{label}: {last:?}");
+        assert_eq!(terms.plans().iter().filter(|plan| !plan.held).count(), 1);
+    }
+    assert_eq!(terms.tracks.len(), TRACKS_MAX);
+    let (home, label, former) = terms.lines()[0];
+    assert_eq!((home, label, former.len()), (9, Some("9"), 2), "{former:?}");
+    assert_eq!((former[0].label.as_deref(), former[1].label.as_deref()), (Some("0"), Some("8")));
+}
+
+#[test]
 fn tracks_are_bounded_over_the_whole_call() {
     let labels: Vec<String> = (0..TRACKS_MAX + 2).map(|n| n.to_string()).collect();
     let offer = |range: std::ops::Range<usize>| {
