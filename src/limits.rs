@@ -146,7 +146,7 @@ pub const RETRY_AFTER: Duration = Duration::from_secs(5);
 pub const CHECKPOINT_FIRST: Duration = Duration::from_millis(200);
 /// Once a call is being closed, a manifest that is due waits this long for the last one to make it needless.
 pub const CHECKPOINT_CLOSING: Duration = Duration::from_secs(1);
-/// While its intervals change, a call's manifest is written this often at most.
+/// While its intervals or its metadata change, a call's manifest is written this often at most.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(5);
 /// Recordings that may wait to be finalised before new calls are answered 503.
 pub const FINALISE_BACKLOG_MAX: usize = 10_000;

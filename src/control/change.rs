@@ -60,7 +60,7 @@ impl Call {
     fn metadata<'a>(&mut self, message: &'a Message, now: Now, out: &mut Outbox) -> Bodies<'a> {
         let bodies = Bodies::within(message);
         if self.book.revision(now.wall, message, bodies) && self.phase == Phase::Live {
-            self.checkpoint(now, out);
+            self.checkpoint_soon(now, out);
         }
         bodies
     }

@@ -182,6 +182,15 @@ impl Call {
         out.job(Job::Checkpoint(self.paper(manifest)));
     }
 
+    /// The same, at most every [`CHECKPOINT_INTERVAL`]: it may be several MB, and whoever sends much sends often.
+    pub(super) fn checkpoint_soon(&mut self, now: Now, out: &mut Outbox) {
+        let at = self.checkpointed + CHECKPOINT_INTERVAL;
+        if at <= now.mono {
+            return self.checkpoint(now, out);
+        }
+        self.checkpoint_at = Some(self.checkpoint_at.map_or(at, |due| due.min(at)));
+    }
+
     /// Up to where every interval has been told: what a crash now would not take.
     fn settled(&self, now: Mono) -> u64 {
         samples(now.since(self.zero).saturating_sub(LOSS_AT_CRASH_MAX))

@@ -3,6 +3,22 @@
 use super::*;
 
 #[test]
+fn a_client_that_keeps_sending_metadata_has_its_manifest_written_every_five_seconds() {
+    let mut world = World::new();
+    world.live(1);
+    for second in 0..20 {
+        world.pass(1000);
+        let body = format!("<recording><datamode>partial</datamode><x>{second}</x></recording>");
+        let info = raw_message("INFO", "X: y", "application/rs-metadata+xml", body.as_bytes());
+        let request = world.request();
+        world.sip(SipEvent::InDialog { dialog: DialogId(1), request, message: Box::new(info) });
+    }
+    world.pass(5000);
+    assert!((4..=6).contains(&world.jobs.len()), "{}", world.jobs.len());
+    assert_eq!(world.last_manifest().metadata.len(), 21, "and nothing is lost");
+}
+
+#[test]
 fn who_spoke_before_a_line_was_given_to_another_stays_in_the_map() {
     let mut world = World::new();
     world.live(1);
@@ -275,6 +291,7 @@ fn metadata_comes_with_any_request_and_a_refresh_needs_none() {
         world.sip(SipEvent::InDialog { dialog: DialogId(1), request, message });
         assert_eq!(world.answered(request.0), Some(200));
     }
+    world.pass(5000);
     let ids: Vec<_> = world.last_manifest().participants.iter().map(|p| p.id.clone()).collect();
     assert!(["INFO", "MESSAGE", "NOTIFY", "UPDATE"].iter().all(|id| ids.iter().any(|known| known == id)));
     for refresh in [world.reinvite(1, OFFER), world.update(1, OFFER)] {

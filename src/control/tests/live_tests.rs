@@ -127,6 +127,7 @@ fn metadata_is_kept_raw_with_its_history_and_repeats_are_no_news() {
     update(&mut world, METADATA);
     assert_eq!(world.jobs.len(), before);
     update(&mut world, "<recording><participant participant_id='b'");
+    world.pass(5000);
     assert_eq!(world.jobs.len(), before + 1);
     let manifest = world.last_manifest();
     assert_eq!(manifest.metadata[1].flags, [siprec::Flag::Malformed.name()]);
@@ -134,6 +135,7 @@ fn metadata_is_kept_raw_with_its_history_and_repeats_are_no_news() {
     for revision in 0..crate::limits::METADATA_REVISIONS_MAX + 5 {
         update(&mut world, &format!("<recording>{revision}</recording>"));
     }
+    world.pass(5000);
     let manifest = world.last_manifest();
     assert_eq!(manifest.metadata.len(), crate::limits::METADATA_REVISIONS_MAX);
     assert!(manifest.metadata.last().unwrap().body.reveal().contains("260"), "the newest is there");
@@ -188,6 +190,7 @@ fn a_revision_says_which_request_brought_it() {
     let request = world.request();
     let message = Box::new(message("INVITE", OFFER, Some("<recording/>")));
     world.sip(SipEvent::Reinvite { dialog: DialogId(1), request, message });
+    world.pass(5000);
     let manifest = world.last_manifest();
     let methods: Vec<&str> = manifest.metadata.iter().map(|revision| revision.method.as_str()).collect();
     assert_eq!(methods, ["INVITE", "re-INVITE"]);
