@@ -22,7 +22,7 @@ mod stage;
 mod subject;
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -67,6 +67,8 @@ pub enum StartError {
     System(std::io::Error),
     /// Certificate, key or CA of TLS can't be used.
     Tls(TlsError),
+    /// Media can't be received at that address.
+    Media(IpAddr, std::io::Error),
     /// A SIP address can't be had.
     Bind(std::io::Error),
     /// The control socket can't be had.
@@ -84,6 +86,9 @@ impl fmt::Display for StartError {
             StartError::Receive(tier, why) => write!(f, "receive tier {tier}: {why} (setting `receive`)"),
             StartError::System(why) => write!(f, "starting threads: {why}"),
             StartError::Tls(why) => write!(f, "TLS: {why}"),
+            StartError::Media(address, why) => {
+                write!(f, "media can't be received at {address} (setting `rtp.bind`): {why}")
+            }
             StartError::Bind(why) => write!(f, "opening the SIP sockets (setting `sip.listen`): {why}"),
             StartError::Control(path, why) => {
                 write!(f, "the control socket {} (setting `control.socket`): {why}", path.display())
@@ -137,6 +142,8 @@ pub struct Recorder {
 impl Recorder {
     /// Starts a recorder as planned; returns once it can be called. `finished` is told of each recording that has been finalised.
     pub fn start(plan: Plan, finished: Option<mpsc::Sender<Finished>>) -> Result<Recorder, StartError> {
+        // Else every call would find out.
+        UdpSocket::bind((plan.rtp_bind, 0)).map_err(|why| StartError::Media(plan.rtp_bind, why))?;
         let keys = LocalKeys::open_or_create(&plan.master_key).map_err(StartError::Key)?;
         Recorder::start_with(plan, Arc::new(keys), finished)
     }

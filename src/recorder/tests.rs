@@ -146,6 +146,11 @@ fn what_keeps_a_recorder_from_starting_is_said() {
     let plan = Plan::check(&raw, Machine { cores: 1 }).unwrap();
     let bound = Recorder::start(plan, None).err();
     assert!(matches!(bound, Some(StartError::Bind(_))), "{bound:?}");
+
+    let plan = Plan::check(&raw.with("rtp.bind", "192.0.2.77"), Machine { cores: 1 }).unwrap();
+    let elsewhere = Recorder::start(plan, None).err();
+    assert!(matches!(elsewhere, Some(StartError::Media(..))), "{elsewhere:?}");
+    assert!(elsewhere.unwrap().to_string().contains("rtp.bind"));
 }
 
 /// A provider that wraps no key, and counts how often it was asked: it fails, or never answers.
