@@ -107,7 +107,10 @@ impl Terms {
             revision: 0,
         };
         terms.follow();
-        if terms.tracks.is_empty() { Err(Refusal::NothingToStore) } else { Ok(terms) }
+        match terms.tracks.is_empty() {
+            true => Err(Refusal::NothingToStore(terms.said.agreed.declined())),
+            false => Ok(terms),
+        }
     }
 
     /// Those of a client that leaves the offer to us: as many streams as there are labels.
@@ -166,7 +169,7 @@ impl Terms {
         let description = sdp::parse(sdp).map_err(Refusal::BadOffer)?;
         let agreed = Agreement::of(&description).reaching(self.address);
         if agreed.is_hopeless() {
-            return Err(Refusal::NothingToStore);
+            return Err(Refusal::NothingToStore(agreed.declined()));
         }
         let said = Said::offered(description, agreed, &self.only, &mut self.keyring);
         let before = (std::mem::replace(&mut self.said, said), self.tracks.clone());

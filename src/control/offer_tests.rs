@@ -185,7 +185,10 @@ fn a_line_that_is_missing_is_held_and_found_again() {
 fn what_can_no_longer_be_stored_leaves_the_terms_as_they_were() {
     let mut terms = terms(&lines(&[("1", 4000, "sendonly")]));
     let before = terms.answer();
-    assert_eq!(terms.reoffer(b"v=0\nm=audio 4000 RTP/AVP 9\n"), Err(Refusal::NothingToStore));
+    assert_eq!(
+        terms.reoffer(b"v=0\nm=audio 4000 RTP/AVP 9\n"),
+        Err(Refusal::NothingToStore(Some(Why::NoCodec)))
+    );
     assert!(matches!(terms.reoffer(b"what"), Err(Refusal::BadOffer(_))));
     assert_eq!(terms.answer(), before);
     assert_eq!(terms.format(), SampleFormat::Mulaw);

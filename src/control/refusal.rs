@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Severity;
 use crate::limits::{KEY_WAIT_MAX, OPEN_WAIT_MAX, PORT_REST, RETRY_AFTER};
 use crate::link;
-use crate::sdp::Malformed;
+use crate::sdp::{Malformed, Why};
 use crate::sip::Answer;
 
 /// Why a call, or a change to it, is refused.
@@ -44,8 +44,8 @@ pub enum Refusal {
     PortsHeld,
     /// One that can't be read.
     BadOffer(Malformed),
-    /// One without anything that can be stored.
-    NothingToStore,
+    /// One without anything that can be stored, and why if there was a stream.
+    NothingToStore(Option<Why>),
     /// One whose media have addresses of a family in which we have none.
     Family,
     /// No data key can be had.
@@ -73,7 +73,7 @@ impl Refusal {
             // RFC 3261 section 21.4.15.
             Refusal::NotRecording => Answer::new(421, "Extension Required").header("Require", "siprec"),
             Refusal::BadOffer(why) => Answer::new(400, &format!("Bad SDP: {why}")),
-            Refusal::NothingToStore => warned(
+            Refusal::NothingToStore(_) => warned(
                 "305 tapehead \"No audio in PCMU or PCMA by RTP, or by SRTP with keys in the session description\"",
             ),
             Refusal::Family => warned("301 tapehead \"No address of that family here\""),
@@ -115,7 +115,7 @@ impl Refusal {
             Refusal::PortsRest => "ports_rest",
             Refusal::PortsHeld => "ports_held",
             Refusal::BadOffer(why) => why.reason(),
-            Refusal::NothingToStore => "nothing_to_store",
+            Refusal::NothingToStore(_) => "nothing_to_store",
             Refusal::Family => "address_family",
             Refusal::Keys(_) => "keys",
             Refusal::KeysSlow => "keys_slow",
@@ -174,7 +174,7 @@ impl Refusal {
             | Refusal::Draining
             | Refusal::Shutdown
             | Refusal::BadOffer(_)
-            | Refusal::NothingToStore
+            | Refusal::NothingToStore(_)
             | Refusal::Family
             | Refusal::Glare
             | Refusal::Unanswered
@@ -215,7 +215,10 @@ impl fmt::Display for Refusal {
                 f.write_str("other processes hold ports of rtp.ports: give it another range")
             }
             Refusal::BadOffer(why) => why.fmt(f),
-            Refusal::NothingToStore => f.write_str("the offer has no audio that can be stored"),
+            Refusal::NothingToStore(None) => f.write_str("the offer has no audio that can be stored"),
+            Refusal::NothingToStore(Some(why)) => {
+                write!(f, "the offer has no audio that can be stored: {}", why.note())
+            }
             Refusal::Family => f.write_str(
                 "the media's addresses are of a family in which the recorder has none: see rtp.bind and sip.listen",
             ),

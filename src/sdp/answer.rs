@@ -164,6 +164,16 @@ impl Agreement {
         self
     }
 
+    /// Why the first stream that can't be recorded can't be; that of an audio stream before that of any other.
+    pub fn declined(&self) -> Option<Why> {
+        let whys = || {
+            self.lines
+                .iter()
+                .filter_map(|line| if let Line::Declined(why) = line { Some(*why) } else { None })
+        };
+        whys().find(|why| *why != Why::NotAudio).or_else(|| whys().next())
+    }
+
     /// Whether nothing of the offer can be recorded, which is answered 488 (RFC 3261 section 21.4.26). An offer that only ends streams is none of these.
     pub fn is_hopeless(&self) -> bool {
         self.tracks().next().is_none() && self.lines.iter().any(|line| matches!(line, Line::Declined(_)))

@@ -113,6 +113,20 @@ fn media_of_the_other_family_than_signalling_are_answered_with_an_address_of_the
 }
 
 #[test]
+fn the_log_says_why_an_offer_has_nothing_that_can_be_stored() {
+    let mut world = World::new();
+    let video = "m=video 4004 RTP/AVP 96\r\n";
+    let secured = OFFER.replace("RTP/AVP 0", "RTP/SAVP 0").replacen("m=audio", &format!("{video}m=audio"), 1);
+    let refused = world.invite_with(1, message("INVITE", &secured, None));
+    assert_eq!(world.answered(refused), Some(488));
+    assert!(
+        world.logs.iter().any(|log| log.text.contains("no a=crypto line that can be done")),
+        "{:?}",
+        world.logs
+    );
+}
+
+#[test]
 fn a_key_that_cant_be_had_is_answered_503_without_a_shard() {
     let mut world = World::new();
     let from = Peer { transport: Transport::Tcp, ..client() };
