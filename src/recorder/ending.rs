@@ -60,6 +60,8 @@ impl ControlLoop {
             }
             Stage::Closing if idle => Stage::Parting(now.mono + BYE_WAIT_MAX),
             Stage::Parting(until) if self.endpoint.dialogs() == 0 || now.mono >= until => {
+                self.endpoint.leave(now.mono);
+                self.settle();
                 self.start.shut_down();
                 Stage::Ending(self.start.shards.len())
             }

@@ -239,6 +239,17 @@ impl Endpoint {
         Ok(())
     }
 
+    /// Sends each BYE that waits for an ACK (RFC 3261 section 15) without it: there is no more time.
+    pub fn leave(&mut self, now: Mono) {
+        let waiting = |dialog: &Dialog| dialog.leaving && dialog.unacked.is_some();
+        let ids: Vec<DialogId> =
+            self.dialogs.iter().filter(|(_, dialog)| waiting(dialog)).map(|(id, _)| id).collect();
+        for id in ids {
+            self.dialogs.set_unacked(id, None);
+            self.leave_if_wanted(now, id);
+        }
+    }
+
     /// Forgets a dialog as a client does that has died: nothing more is sent in it, and what comes finds nobody. For tests and load.
     pub fn forget(&mut self, id: DialogId) {
         self.dialogs.remove(id);

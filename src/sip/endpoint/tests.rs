@@ -204,6 +204,25 @@ fn a_peer_that_knows_us_by_an_address_of_its_own_is_told_that_one_in_contact_and
 }
 
 #[test]
+fn a_bye_that_waits_for_the_ack_of_a_reinvite_goes_without_it_when_there_is_no_more_time() {
+    let mut recorder = Recorder::new();
+    let (dialog, tag) = recorder.call();
+    let (_, events) = recorder.feed(&inside("INVITE", 2, &tag));
+    let Some(Event::Reinvite { request, .. }) = events.last() else { panic!("{events:?}") };
+    recorder
+        .endpoint
+        .respond(recorder.now, *request, Answer::ok().body("application/sdp", "v=0\r\n"))
+        .unwrap();
+    recorder.endpoint.bye(recorder.now, dialog).unwrap();
+    let names = |sent: Vec<Message>| sent.iter().map(|message| name(message.bytes())).collect::<Vec<_>>();
+    let (sent, _) = recorder.drain();
+    assert!(!names(sent).iter().any(|name| name.contains("BYE")));
+    recorder.endpoint.leave(recorder.now);
+    let (sent, _) = recorder.drain();
+    assert_eq!(names(sent).iter().filter(|name| name.contains("BYE")).count(), 1);
+}
+
+#[test]
 fn who_insists_on_tls_is_told_a_sips_contact() {
     let told = |transport, from: &str, to: &str| {
         let mut recorder = Recorder::new();
