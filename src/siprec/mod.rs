@@ -9,6 +9,7 @@ mod body;
 mod correlation;
 mod cuts;
 mod dossier;
+mod encoding;
 mod extension;
 mod headers;
 mod history;

@@ -181,7 +181,9 @@ fn is_root(name: &str) -> bool {
 
 /// Whether `raw` is XML whose root says that it is recording metadata.
 pub(super) fn looks_like_metadata(raw: &[u8]) -> bool {
-    let is_xml = raw.trim_ascii_start().starts_with(b"<") || raw.starts_with(b"\xef\xbb\xbf");
+    let marks: [&[u8]; 4] = [b"\xef\xbb\xbf", b"\xfe\xff", b"\xff\xfe", b"\0<"];
+    let is_xml =
+        raw.trim_ascii_start().starts_with(b"<") || marks.into_iter().any(|mark| raw.starts_with(mark));
     is_xml && xml::root_name(raw).is_some_and(|name| is_root(&name))
 }
 

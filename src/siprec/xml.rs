@@ -10,7 +10,7 @@ use quick_xml::Reader;
 use quick_xml::events::{BytesStart, Event};
 
 use super::cuts::Cuts;
-use crate::base::lossy;
+use super::encoding;
 use crate::limits::*;
 
 /// An element.
@@ -69,7 +69,7 @@ impl Element {
 /// Reads a document.
 pub(super) fn read(raw: &[u8]) -> Document {
     let modelled = &raw[..raw.len().min(METADATA_DOCUMENT_BYTES_MAX)];
-    let text = lossy(modelled);
+    let text = encoding::decoded(modelled);
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
     let config = reader.config_mut();
     // OpenSIPS and others put names into the document without escaping them.
@@ -102,7 +102,7 @@ pub(super) fn read(raw: &[u8]) -> Document {
 
 /// The local name of the first element.
 pub(super) fn root_name(raw: &[u8]) -> Option<String> {
-    let text = lossy(&raw[..raw.len().min(METADATA_DOCUMENT_BYTES_MAX)]);
+    let text = encoding::decoded(&raw[..raw.len().min(METADATA_DOCUMENT_BYTES_MAX)]);
     let mut reader = Reader::from_str(text.trim_start_matches('\u{feff}').trim_start());
     loop {
         match reader.read_event().ok()? {
