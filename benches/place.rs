@@ -82,7 +82,7 @@ fn parse(packets: &[Vec<u8>]) -> f64 {
 }
 
 fn track(packets: &[Vec<u8>]) -> (f64, u64) {
-    let mut track = Track::new(0);
+    let mut track = Track::new(0, 1600);
     timed(packets.len(), || {
         let mut placed = 0;
         for (index, bytes) in packets.iter().enumerate() {

@@ -26,7 +26,7 @@ pub enum Cause {
     NoMedia,
     /// The source changed (SSRC) or its timestamps jumped; the stretch between is nobody's.
     SourceChange,
-    /// The source's clock had drifted and was put right here.
+    /// The source's clock had drifted, or its audio had begun to come later than the horizon for good, and was put right here.
     Drift,
     /// Ours: the packet came and there was no room for it.
     Overflow,

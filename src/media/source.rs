@@ -31,10 +31,10 @@ pub(super) struct Source {
     /// The number of the packet that it was anchored by: what comes after it has no other anchor.
     anchored_at: u64,
     pub(super) last_arrival: u64,
-    /// Arrivals of the first and the last of the packets that were late without a break.
-    pub(super) late: Option<(u64, u64)>,
-    /// The last packet had been overtaken: that it is late says nothing of the others.
-    pub(super) was_overtaken: bool,
+    /// When the first came of the packets that have been late without a break.
+    late_since: Option<i64>,
+    /// It has been on hold, and nothing of it has come in order since.
+    pub(super) resumed: bool,
     /// Largest (position - arrival) of the running drift window, and packets in it.
     pub(super) lead: i64,
     pub(super) measured: u32,
@@ -75,8 +75,8 @@ impl Source {
             before: None,
             anchored_at: 0,
             last_arrival: arrival,
-            late: None,
-            was_overtaken: false,
+            late_since: None,
+            resumed: false,
             lead: i64::MIN,
             measured: 0,
             lead_at_first: None,
@@ -107,9 +107,19 @@ impl Source {
             .filter(|position| position - arrival <= ahead_max)
     }
 
-    /// For how long its packets have all been late, in samples. A silence after a late one is not counted: nothing was late in it.
-    pub(super) fn late_for(&self) -> u64 {
-        self.late.map_or(0, |(first, last)| last.saturating_sub(first))
+    /// Whether its packets have come too late for so long that with this one, by `lead` before its time, more than `patience` of them were lost.
+    /// Told by when they come: a burst after a stall is over at once. Nothing is late in a silence, so it does not count.
+    pub(super) fn stays_late(&mut self, step: &Step, lead: i64, patience: i64) -> bool {
+        if self.last.is_some_and(|last| step.arrival - last.arrival > patience) {
+            self.late_since = None;
+        }
+        // What is nearly late between late ones is jitter at the edge.
+        let edge = if self.late_since.is_some() { patience / 2 } else { patience };
+        if lead >= -edge {
+            self.late_since = None;
+            return false;
+        }
+        step.arrival - *self.late_since.get_or_insert(step.arrival) + step.samples > patience
     }
 
     /// Minimum-delay filter: the packet that waited least in the network tells how the two clocks stand.
@@ -131,7 +141,7 @@ impl Source {
         self.anchored_at = extended;
         self.before = self.offset.zip(self.last.map(|last| last.timestamp));
         self.offset = Some(offset);
-        self.late = None;
+        self.late_since = None;
         (self.lead, self.measured, self.lead_at_first, self.drift) = (i64::MIN, 0, None, 0);
     }
 }

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A source is anchored where its first packet arrives; its timestamps carry it on. It is anchored anew when it restarts, jumps, or its clock has
-//! drifted from ours. Leaves out the bytes: the shard's window copies them and tells the track what it found uncovered.
+//! drifted from ours, or stands behind it: after a hold, or where its packets take a longer way from now on. Leaves out the bytes: the shard's window copies them and tells the track what it found uncovered.
 
 use super::gaps::Gaps;
 use super::pauses::Pauses;
@@ -17,8 +17,6 @@ use crate::rtp::{Packet, Reception, ReportBlock, Seen};
 
 /// Anchors of a track that its report keeps.
 pub const ANCHORS_KEPT_MAX: usize = 32;
-/// A source whose packets have all come too late for this long is anchored anew: 500 ms. A burst after a stall is over sooner.
-const LATE_RUN: u64 = 4000;
 /// A gap long enough to put a drifted clock right in it: 10 ms.
 const NATURAL_GAP: i64 = 80;
 /// A source silent for this long may make room for another: 1 s.
@@ -83,6 +81,8 @@ pub struct Track {
     /// End of the audio that is recorded, and of nothing that was thrown away.
     heard_until: u64,
     held: bool,
+    /// Audio that lies further back than this comes too late; a source that stays so for as long is anchored anew.
+    patience: i64,
     pauses: Pauses,
     reason: Reason,
     gaps: Gaps,
@@ -92,8 +92,8 @@ pub struct Track {
 }
 
 impl Track {
-    /// Track `number` (its channel, from 0) of a call that starts now.
-    pub fn new(number: u8) -> Track {
+    /// Track `number` (its channel, from 0) of a call that starts now, whose audio is sealed when it is older than `horizon` samples.
+    pub fn new(number: u8, horizon: u64) -> Track {
         Track {
             // Room for the usual; a few more growths are all there can be.
             sources: Vec::with_capacity(1),
@@ -101,6 +101,8 @@ impl Track {
             first: None,
             heard_until: 0,
             held: false,
+            // A clock that is less behind is put right as one that has drifted.
+            patience: (horizon as i64).max(samples(DRIFT_FORCE)),
             pauses: Pauses::default(),
             reason: Reason::default(),
             gaps: Gaps::new(number),
@@ -139,8 +141,12 @@ impl Track {
         &self.anchors
     }
 
-    /// The client has put the stream on hold, or taken it off (RFC 3264 section 8.4). Audio that comes all the same is recorded.
+    /// The client has put the stream on hold, or taken it off (RFC 3264 section 8.4). Audio that comes all the same is recorded. The timestamps of
+    /// some stand still meanwhile: their audio goes on where it arrives.
     pub fn hold(&mut self, held: bool) {
+        if self.held && !held {
+            self.sources.iter_mut().for_each(|source| source.resumed = true);
+        }
         self.held = held;
         self.reason.held |= held;
     }
@@ -199,7 +205,6 @@ impl Track {
         let step = Step { extended, timestamp, arrival: arrival as i64, samples: length as i64 };
         // A source whose first packets were not audio has no anchor yet: its first audio sets it.
         let overtaken = matches!(seen, Seen::Old { .. }) && self.sources[index].last.is_some();
-        self.sources[index].was_overtaken = overtaken;
         let position = match seen {
             _ if overtaken => {
                 let overtaken = self.sources[index].overtaken(&step, packet.timestamp, samples(AHEAD_MAX));
@@ -215,17 +220,6 @@ impl Track {
     /// The window had sealed `[start, end)` of a packet before it came.
     pub fn late(&mut self, start: u64, end: u64) {
         self.gaps.settle(self.gaps.interval(start, end, Cause::Late, 0));
-    }
-
-    /// A whole packet of `ssrc` was late (`true`) or was not.
-    pub fn late_run(&mut self, ssrc: u32, late: bool) {
-        if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
-            let at = source.last_arrival;
-            if late && source.was_overtaken {
-                return;
-            }
-            source.late = late.then(|| (source.late.map_or(at, |(first, _)| first), at));
-        }
     }
 
     /// There was no room for `[start, end)` of a packet.
@@ -327,7 +321,9 @@ impl Track {
         let offset = match (source.offset, source.last) {
             (Some(offset), Some(last)) if last.follows(&step, restarted) || in_place(offset) => {
                 let lead = step.timestamp + offset - step.arrival;
-                if lead > samples(AHEAD_MAX) || source.late_for() >= LATE_RUN {
+                let source = &mut self.sources[index];
+                let after_hold = (self.held || source.resumed) && lead < -self.patience;
+                if lead > samples(AHEAD_MAX) || after_hold || source.stays_late(&step, lead, self.patience) {
                     self.anchor(index, step, Cause::Drift, step.arrival)
                 } else {
                     self.drifted(index, step, offset, marker)
@@ -348,6 +344,7 @@ impl Track {
         let position = step.timestamp + offset;
         let source = &mut self.sources[index];
         source.last = Some(step);
+        source.resumed = false;
         source.measure(position - step.arrival);
         position
     }
@@ -415,7 +412,11 @@ impl Track {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    const HORIZON: u64 = 1600;
 
     /// A track under test: packets of 160 samples, sealed by hand.
     struct Bench {
@@ -426,7 +427,7 @@ mod tests {
 
     impl Bench {
         fn new() -> Bench {
-            Bench { track: Track::new(0), sealed: 0, covered: Vec::new() }
+            Bench { track: Track::new(0, HORIZON), sealed: 0, covered: Vec::new() }
         }
 
         fn packet(&mut self, sequence: u16, timestamp: u32, arrival: u64) -> Option<i64> {
@@ -434,6 +435,16 @@ mod tests {
         }
 
         fn packet_of(&mut self, ssrc: u32, sequence: u16, timestamp: u32, arrival: u64) -> Option<i64> {
+            self.audio(ssrc, (sequence, timestamp), &[0; 160], arrival)
+        }
+
+        fn audio(
+            &mut self,
+            ssrc: u32,
+            (sequence, timestamp): (u16, u32),
+            payload: &[u8],
+            arrival: u64,
+        ) -> Option<i64> {
             let packet = Packet {
                 payload_type: 0,
                 marker: false,
@@ -442,11 +453,11 @@ mod tests {
                 ssrc,
                 csrc: &[],
                 extension: None,
-                payload: &[0; 160],
+                payload,
             };
             match self.track.receive(&packet, Payload::Pcmu, (Mono(arrival * 125_000), arrival)) {
                 Verdict::Audio { position } => {
-                    self.covered.push((position as u64, position as u64 + 160));
+                    self.covered.push((position as u64, position as u64 + payload.len() as u64));
                     Some(position)
                 }
                 Verdict::Done(_) => None,
@@ -628,7 +639,6 @@ mod tests {
         for i in 1..50u16 {
             let place = bench.packet(1 + i, u32::from(i) * 160, 8000);
             assert_eq!(place, Some(i64::from(i) * 160));
-            bench.track.late_run(7, true);
         }
     }
 
@@ -638,12 +648,70 @@ mod tests {
         bench.packet(1, 0, 0);
         let mut last = 0;
         for i in 1..60u16 {
-            // 180 ms slower from one packet to the next: inside the jump tolerance, yet always sealed already.
-            last = bench.packet(1 + i, u32::from(i) * 160, u64::from(i) * 160 + 1440).unwrap();
-            bench.track.late_run(7, last < i64::from(i) * 160 + 1440);
+            // 220 ms slower from one packet to the next: beyond the horizon.
+            last = bench.packet(1 + i, u32::from(i) * 160, u64::from(i) * 160 + 1760).unwrap();
         }
-        assert_eq!(last, 59 * 160 + 1440);
+        assert_eq!(last, 59 * 160 + 1760);
         assert_eq!(bench.track.counters.anchors, 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_stall_costs_a_horizon_of_audio_at_most(
+            stall in 800u64..40_000,
+            frame in prop::sample::select(vec![4080u64, 2040]),
+            packet in prop::sample::select(vec![80u64, 160, 240, 480]),
+            jitter in prop::collection::vec(0u64..320, 400),
+        ) {
+            for jitter in [vec![0; 400], jitter] {
+                let mut bench = Bench::new();
+                let (mut lost, mut last) = (0, 0);
+                for (number, jitter) in jitter.iter().enumerate() {
+                    let sent = number as u64 * packet;
+                    let arrival = sent + jitter + if number >= 100 { stall } else { 0 };
+                    let times = (number as u16, sent as u32);
+                    let audio = vec![0; packet as usize];
+                    let position = bench.audio(7, times, &audio, arrival).unwrap();
+                    let sealed = (arrival.saturating_sub(HORIZON) / frame * frame) as i64;
+                    lost += (sealed - position).clamp(0, packet as i64);
+                    last = position - arrival as i64;
+                }
+                // Between packets that come unevenly the horizon is measured as unevenly.
+                let uneven = 2 * *jitter.iter().max().unwrap_or(&0) as i64;
+                prop_assert!(lost <= HORIZON as i64 + uneven, "{} lost", lost);
+                prop_assert!((-(HORIZON as i64) - uneven..=uneven).contains(&last), "ends {} from its arrival", last);
+                prop_assert!(bench.track.counters.anchors <= 2);
+            }
+        }
+    }
+
+    #[test]
+    fn a_hold_in_which_timestamps_stand_still_is_a_hold_and_costs_nothing() {
+        for (length, told_late) in [(8_000, false), (8_000, true), (40_000, false), (40_000, true)] {
+            let mut bench = Bench::new();
+            bench.packet(1, 0, 0);
+            bench.track.hold(true);
+            bench.seal(length - HORIZON);
+            if !told_late {
+                bench.track.hold(false);
+            }
+            assert_eq!(bench.packet(2, 160, length), Some(length as i64));
+            bench.track.hold(false);
+            assert_eq!(bench.packet(3, 320, length + 160), Some(length as i64 + 160));
+            bench.seal(length + 320);
+            assert_eq!(bench.settled(), [(160, length, Cause::Hold, 0)]);
+        }
+    }
+
+    #[test]
+    fn a_hold_through_which_timestamps_go_on_moves_nothing() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        bench.track.hold(true);
+        bench.seal(14_000);
+        bench.track.hold(false);
+        assert_eq!(bench.packet(2, 16_000, 16_090), Some(16_000));
+        assert_eq!(bench.track.counters.anchors, 1);
     }
 
     #[test]
@@ -652,9 +720,7 @@ mod tests {
         bench.packet(1, 0, 0);
         // The last of a talk spurt is late; the next spurt is not, but for the jitter of its first packet.
         assert_eq!(bench.packet(2, 160, 5000), Some(160));
-        bench.track.late_run(7, true);
         assert_eq!(bench.packet(3, 16_000, 16_100), Some(16_000));
-        bench.track.late_run(7, false);
         assert_eq!(bench.packet(4, 16_160, 16_160), Some(16_160));
         assert_eq!(bench.track.counters.anchors, 1);
     }
@@ -667,7 +733,6 @@ mod tests {
         }
         for (number, arrival) in [(3, 5000), (4, 7500), (7, 9500)] {
             bench.packet(number, u32::from(number) * 160, arrival);
-            bench.track.late_run(7, true);
         }
         assert_eq!(bench.packet(9, 16_000, 16_200), Some(16_000));
         assert_eq!(bench.track.counters.anchors, 1);

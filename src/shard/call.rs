@@ -68,12 +68,13 @@ pub struct Call {
     /// The segment has ended at a cut, and the control core knows.
     reported: bool,
     report_at: Mono,
+    horizon: u64,
     end: u64,
 }
 
 impl Call {
     /// Starts opening: ports are bound and the file is made from the next tick on.
-    pub fn open(plan: OpenCall, file: FileIx, now: Mono) -> Result<Call, Refusal> {
+    pub fn open(plan: OpenCall, file: FileIx, horizon: u64, now: Mono) -> Result<Call, Refusal> {
         let mut segment = Segment::new(plan.segment.segment, file, 0);
         segment.plan(plan.segment).map_err(Refusal::File)?;
         let mut call = Call {
@@ -82,7 +83,7 @@ impl Call {
             zero: now,
             bind: plan.bind,
             ssrc: plan.ssrc,
-            media: (0..plan.tracks.len()).map(|number| Track::new(number as u8)).collect(),
+            media: (0..plan.tracks.len()).map(|number| Track::new(number as u8, horizon)).collect(),
             legs: plan.tracks.iter().map(|_| Leg::new()).collect(),
             segment,
             finishing: VecDeque::with_capacity(2),
@@ -95,6 +96,7 @@ impl Call {
             pause: None,
             reported: false,
             report_at: now + RTCP_INTERVAL,
+            horizon,
             end: 0,
         };
         call.agree(&plan.tracks);

@@ -319,3 +319,40 @@ fn a_change_of_law_that_finds_no_memory_costs_what_comes_and_nothing_that_is_the
     let stated = intervals.iter().filter(|interval| interval.cause == Cause::Overflow);
     assert_eq!(stated.map(Interval::samples).sum::<u64>(), overflow * 160);
 }
+
+/// Who stops for a while and goes on where its timestamps stood loses a horizon of audio at most; after a hold, none.
+#[test]
+fn a_stall_costs_a_horizon_of_audio_and_a_hold_none() {
+    for (tracks, stall, held) in
+        [(1, 260, false), (1, 460, false), (2, 240, false), (2, 600, false), (1, 1000, true), (2, 5000, true)]
+    {
+        let mut world = World::new();
+        let ports = world.open(tracks);
+        let hold = |held| {
+            let tracks = vec![TrackPlan { held, ..track_plan() }; tracks];
+            Command::Update { call: CALL, revision: 1, tracks }
+        };
+        world.talk(&ports, 0, 50, 1);
+        if held {
+            world.tell(hold(true));
+        }
+        world.turn(stall);
+        if held {
+            world.tell(hold(false));
+        }
+        world.talk(&ports, 50, 150, 2);
+        let (_, reports, _, intervals) = world.close();
+        for (number, report) in reports.iter().enumerate() {
+            let late = report.counters.of(Fate::Late);
+            assert!(late <= if held { 0 } else { 10 }, "{late} packets are late after {stall} ms");
+            let told: Vec<Cause> = intervals
+                .iter()
+                .filter(|i| usize::from(i.track) == number && i.start >= 8000)
+                .map(|i| i.cause)
+                .collect();
+            let holds = told.contains(&Cause::Hold);
+            let shifted = told.iter().any(|cause| matches!(cause, Cause::Late | Cause::Drift));
+            assert!(holds == held && shifted != held, "{intervals:?}");
+        }
+    }
+}

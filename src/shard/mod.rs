@@ -459,7 +459,7 @@ impl Core {
         let id = open.call;
         let refused = match self.take_slot(&open) {
             None => Refusal::Full,
-            Some((slot, file)) => match Call::open(open, file, now) {
+            Some((slot, file)) => match Call::open(open, file, self.horizon, now) {
                 Ok(call) => {
                     self.calls[slot as usize] = Some(Box::new(call));
                     self.by_id.insert(id, slot);

@@ -496,7 +496,7 @@ mod tests {
         let (mut pool, mut coverage) = (BlockPool::new(2).unwrap(), Coverage::new(2));
         let mut window = Window::new(Layout::new(SampleFormat::Alaw, 1), 0);
         window.place((&mut pool, &mut coverage), 0, 160, SampleFormat::Alaw, &[1; 160]);
-        let mut track = Track::new(0);
+        let mut track = Track::new(0, 1600);
         assert!(window.seal_next(
             (&mut pool, &mut coverage),
             &sealer(),

@@ -121,7 +121,7 @@ impl Fixture {
 
     /// Lays a stream on a channel as a recorder with a horizon does.
     fn tape(&self, call: u64, number: u32, taped: &mut Taped) -> TrackRecord {
-        let mut track = Track::new(number as u8);
+        let mut track = Track::new(number as u8, HORIZON);
         let (own, stranger) = (Signal::new(SEED, call, number), Signal::new(SEED, call, number | STRANGER));
         let mut tape = Tape::default();
         let mut datagrams = 0;
@@ -277,12 +277,12 @@ impl Tape {
         };
         let fate = match track.receive(&rtp, kind, (Mono(arrival * 125_000), arrival)) {
             Verdict::Done(fate) => fate,
-            Verdict::Audio { position } => self.place(position, packet.ssrc, payload, track),
+            Verdict::Audio { position } => self.place(position, payload, track),
         };
         track.counters.count(fate);
     }
 
-    fn place(&mut self, position: i64, ssrc: u32, payload: &[u8], track: &mut Track) -> Fate {
+    fn place(&mut self, position: i64, payload: &[u8], track: &mut Track) -> Fate {
         let (mut late, mut placed) = (0, 0);
         let end = (position + payload.len() as i64).max(0) as usize;
         self.codes.resize(self.codes.len().max(end), recorded::SILENT);
@@ -294,7 +294,6 @@ impl Tape {
                 placed += 1;
             }
         }
-        track.late_run(ssrc, late == payload.len() as i64);
         if late > 0 {
             track.late(position.max(0) as u64, (position + late).max(0) as u64);
         }

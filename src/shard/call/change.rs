@@ -98,9 +98,9 @@ impl Call {
     /// Lays out the segment for so many tracks: the next one, unless nothing of this one has been given to the disk.
     fn relayout(&mut self, tracks: usize, io: &mut Io<'_>) -> Result<(), Refusal> {
         let before = self.media.len();
-        let since = self.pause.map(|pause| pause.since);
+        let (since, horizon) = (self.pause.map(|pause| pause.since), self.horizon);
         let track = |number| {
-            let mut track = Track::new(number as u8);
+            let mut track = Track::new(number as u8, horizon);
             since.into_iter().for_each(|since| track.pause(since));
             track
         };

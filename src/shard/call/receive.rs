@@ -87,14 +87,13 @@ impl Call {
             Verdict::Done(fate) => return fate,
         };
         let law = if payload == Payload::Pcma { SampleFormat::Alaw } else { SampleFormat::Mulaw };
-        self.place(track, packet.ssrc, position, (law, packet.payload), io)
+        self.place(track, position, (law, packet.payload), io)
     }
 
     /// Copies what of a packet's samples lies in no pause to its place.
     fn place(
         &mut self,
         track: usize,
-        ssrc: u32,
         position: i64,
         (law, payload): (SampleFormat, &[u8]),
         io: &mut Io<'_>,
@@ -105,7 +104,7 @@ impl Call {
                 continue;
             }
             let samples = &payload[(from - position) as usize..(to - position) as usize];
-            let part = self.place_part(track, ssrc, from, (law, samples), io);
+            let part = self.place_part(track, from, (law, samples), io);
             if fate == Fate::Paused || part == Fate::Placed {
                 fate = part;
             }
@@ -118,7 +117,6 @@ impl Call {
     fn place_part(
         &mut self,
         track: usize,
-        ssrc: u32,
         from: i64,
         (law, samples): (SampleFormat, &[u8]),
         io: &mut Io<'_>,
@@ -126,7 +124,7 @@ impl Call {
         let span = (from, samples.len() as i64);
         if !self.segment.is_ended() && !self.suit(law, io) {
             let outcome = Outcome { overflow: samples.len() as u64, ..Outcome::default() };
-            return self.account(track, ssrc, span, outcome);
+            return self.account(track, span, outcome);
         }
         let Some(window) = self.segment.window() else { return Fate::Late };
         if window.is_empty() {
@@ -134,14 +132,13 @@ impl Call {
             *io.look = io.now;
         }
         let outcome = window.place((io.blocks, io.coverage), track, from, law, samples);
-        self.account(track, ssrc, span, outcome)
+        self.account(track, span, outcome)
     }
 
     /// Tells the track what did not find its place, and names the packet's fate.
-    fn account(&mut self, track: usize, ssrc: u32, (position, length): (i64, i64), outcome: Outcome) -> Fate {
+    fn account(&mut self, track: usize, (position, length): (i64, i64), outcome: Outcome) -> Fate {
         let media = &mut self.media[track];
         let end = position + length;
-        media.late_run(ssrc, outcome.late == length as u64);
         if outcome.late > 0 && position + outcome.late as i64 > 0 {
             media.late(position.max(0) as u64, (position + outcome.late as i64) as u64);
         }
