@@ -172,8 +172,10 @@ impl KeyProvider for Broken {
 
     fn wrap(&self, _: &DataKey, _: KeyContext<'_>, _: Wall) -> Result<WrappedKey, KeyError> {
         self.asked.fetch_add(1, Ordering::Relaxed);
-        while !self.answers {
-            std::thread::park();
+        if !self.answers {
+            loop {
+                std::thread::park();
+            }
         }
         Err(KeyError::Unavailable("broken".to_owned()))
     }
