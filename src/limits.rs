@@ -285,6 +285,8 @@ pub const SIP_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const SIP_HEADERS_MAX: usize = 512;
 /// Parts of one multipart body.
 pub const MULTIPART_PARTS_MAX: usize = 32;
+/// Bytes of the headers of one part; further ones are passed over.
+pub const MULTIPART_HEAD_BYTES_MAX: usize = 8 * 1024;
 /// TCP and TLS connections of SIP peers held at once. The one idle longest makes room, first of all one that never carried a message.
 pub const SIP_CONNECTIONS_MAX: usize = 4096;
 /// Messages queued towards one TCP peer; one that does not read them loses its connection. A trunk's whole burst of calls is answered in
@@ -328,6 +330,10 @@ pub const DIGEST_NONCES_MAX: usize = 65_536;
 pub const SDP_MEDIA_MAX: usize = 64;
 /// Lines of one SDP body.
 pub const SDP_LINES_MAX: usize = 4096;
+/// Formats of one m-line: RTP has so many payload types (RFC 3550 section 5.1).
+pub const SDP_FORMATS_MAX: usize = 128;
+/// Attributes of one m-line, and of the session. Browsers send some hundred.
+pub const SDP_ATTRIBUTES_MAX: usize = 1024;
 /// Bytes of one metadata document that are modelled; the raw bytes are kept in full. A conference of 100 takes 60 KB.
 pub const METADATA_DOCUMENT_BYTES_MAX: usize = 256 * 1024;
 /// Nesting of metadata XML.

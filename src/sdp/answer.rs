@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use super::write::encoding;
-use super::{Attribute, Connection, Crypto, Description, Direction, Keyring, Media, Origin};
+use super::{Attribute, Connection, Crypto, Description, Direction, Keyring, Media, Origin, payload_type};
 use crate::limits::{PAYLOAD_TYPES_MAX, TRACKS_MAX};
 use crate::link::{Payload, TrackPlan};
 
@@ -97,10 +97,11 @@ impl Agreement {
     /// What we make of `offer`. A secured track can't be answered before [`Agreement::secured`].
     pub fn of(offer: &Description) -> Agreement {
         let mut tracks = 0;
+        let judge = Judge::of(offer);
         let lines = offer
             .media
             .iter()
-            .map(|media| match judge(offer, media) {
+            .map(|media| match judge.line(media) {
                 Line::Track(_) if tracks == TRACKS_MAX => Line::Declined(Why::Tracks),
                 Line::Track(terms) => {
                     tracks += 1;
@@ -184,71 +185,101 @@ fn is_audio(payload: Payload) -> bool {
     matches!(payload, Payload::Pcmu | Payload::Pcma)
 }
 
-/// Whether an m-line can be recorded, taken for itself.
-pub(super) fn storable(offer: &Description, media: &Media) -> bool {
-    matches!(judge(offer, media), Line::Track(_))
+/// Looks at the m-lines of one offer, each for itself. What the session says for all of them is looked up once.
+pub(super) struct Judge<'a> {
+    pub(super) offer: &'a Description,
+    /// The session's direction, for lines that say none.
+    pub(super) direction: Option<Direction>,
+    /// The session has a fingerprint.
+    dtls: bool,
 }
 
-fn judge(offer: &Description, media: &Media) -> Line {
-    if media.port == 0 {
-        return Line::Ended;
+impl<'a> Judge<'a> {
+    pub(super) fn of(offer: &'a Description) -> Judge<'a> {
+        let dtls = offer.attributes.iter().any(|a| a.is("fingerprint"));
+        Judge { offer, direction: Direction::of(&offer.attributes), dtls }
     }
-    if !media.kind.eq_ignore_ascii_case("audio") {
-        return Line::Declined(Why::NotAudio);
-    }
-    let crypto = match crypto(offer, media) {
-        Ok(crypto) => crypto,
-        Err(why) => return Line::Declined(why),
-    };
-    let mut answered: Vec<(u8, Payload)> = Vec::new();
-    let mut payloads = Vec::new();
-    for (pt, payload, answer) in
-        media.formats.iter().filter_map(|f| carried(media, f)).take(PAYLOAD_TYPES_MAX)
-    {
-        if payloads.iter().any(|(known, _)| *known == pt) {
-            continue;
-        }
-        payloads.push((pt, payload));
-        if answer {
-            answered.push((pt, payload));
-        }
-    }
-    if !answered.iter().any(|(_, payload)| is_audio(*payload)) {
-        return Line::Declined(Why::NoCodec);
-    }
-    let (direction, held) = ours(offer, media);
-    let plan = TrackPlan {
-        payloads,
-        rtp_from: rtp_from(offer, media),
-        rtcp_to: rtcp_to(offer, media),
-        rtcp_mux: is_muxed(media),
-        held,
-        srtp: None,
-    };
-    let label = media.label().map(str::to_owned);
-    Line::Track(Box::new(TrackTerms { label, plan, direction, answered, crypto }))
-}
 
-/// How the line is secured, if it is. Keys may be offered under the plain profiles, too: then SRTP is what is best, not what must be.
-fn crypto(offer: &Description, media: &Media) -> Result<Option<Crypto>, Why> {
-    let is = |names: &[&str]| names.iter().any(|name| media.protocol.eq_ignore_ascii_case(name));
-    let by_dtls = || media.has("fingerprint") || offer.attributes.iter().any(|a| a.is("fingerprint"));
-    match Crypto::of(media) {
-        crypto if is(&["RTP/AVP", "RTP/AVPF"]) => Ok(crypto),
-        Some(crypto) if is(&["RTP/SAVP", "RTP/SAVPF"]) => Ok(Some(crypto)),
-        None if is(&["RTP/SAVP", "RTP/SAVPF"]) && !by_dtls() => Err(Why::NoKeys),
-        None if is(&["RTP/SAVP", "RTP/SAVPF"]) => Err(Why::Dtls),
-        _ if is(&["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"]) => Err(Why::Dtls),
-        _ => Err(Why::NotRtp),
+    /// Whether an m-line can be recorded.
+    pub(super) fn is_storable(&self, media: &Media) -> bool {
+        matches!(self.line(media), Line::Track(_))
+    }
+
+    fn line(&self, media: &Media) -> Line {
+        if media.port == 0 {
+            return Line::Ended;
+        }
+        if !media.kind.eq_ignore_ascii_case("audio") {
+            return Line::Declined(Why::NotAudio);
+        }
+        match self.crypto(media) {
+            Ok(crypto) => self.track(media, crypto),
+            Err(why) => Line::Declined(why),
+        }
+    }
+
+    fn track(&self, media: &Media, crypto: Option<Crypto>) -> Line {
+        let mut answered: Vec<(u8, Payload)> = Vec::new();
+        let mut payloads = Vec::new();
+        let maps = media.by_type("rtpmap");
+        let carried = media.formats.iter().filter_map(|format| carried(&maps, format));
+        for (pt, payload, answer) in carried.take(PAYLOAD_TYPES_MAX) {
+            if payloads.iter().any(|(known, _)| *known == pt) {
+                continue;
+            }
+            payloads.push((pt, payload));
+            if answer {
+                answered.push((pt, payload));
+            }
+        }
+        if !answered.iter().any(|(_, payload)| is_audio(*payload)) {
+            return Line::Declined(Why::NoCodec);
+        }
+        let (direction, held) = self.ours(media);
+        let plan = TrackPlan {
+            payloads,
+            rtp_from: rtp_from(self.offer, media),
+            rtcp_to: rtcp_to(self.offer, media),
+            rtcp_mux: is_muxed(media),
+            held,
+            srtp: None,
+        };
+        let label = media.label().map(str::to_owned);
+        Line::Track(Box::new(TrackTerms { label, plan, direction, answered, crypto }))
+    }
+
+    /// How the line is secured, if it is. Keys may be offered under the plain profiles, too: then SRTP is what is best, not what must be.
+    fn crypto(&self, media: &Media) -> Result<Option<Crypto>, Why> {
+        let is = |names: &[&str]| names.iter().any(|name| media.protocol.eq_ignore_ascii_case(name));
+        let by_dtls = || self.dtls || media.has("fingerprint");
+        match Crypto::of(media) {
+            crypto if is(&["RTP/AVP", "RTP/AVPF"]) => Ok(crypto),
+            Some(crypto) if is(&["RTP/SAVP", "RTP/SAVPF"]) => Ok(Some(crypto)),
+            None if is(&["RTP/SAVP", "RTP/SAVPF"]) && !by_dtls() => Err(Why::NoKeys),
+            None if is(&["RTP/SAVP", "RTP/SAVPF"]) => Err(Why::Dtls),
+            _ if is(&["UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF"]) => Err(Why::Dtls),
+            _ => Err(Why::NotRtp),
+        }
+    }
+
+    /// Our direction, anew from every offer (RFC 7866 section 7.2: a server never sends), and whether the client holds the stream. Its own
+    /// direction counts, else the session's; with neither it is sendrecv (RFC 8866 section 6.7).
+    fn ours(&self, media: &Media) -> (Direction, bool) {
+        match media.direction().or(self.direction) {
+            Some(Direction::Inactive | Direction::RecvOnly) => (Direction::Inactive, true),
+            Some(Direction::SendOnly | Direction::SendRecv) => (Direction::RecvOnly, false),
+            // The hold of RFC 2543: no direction and a null address (RFC 3264 section 8.4). What still arrives is recorded.
+            None => (Direction::RecvOnly, address(self.offer, media).is_some_and(|ip| ip.is_unspecified())),
+        }
     }
 }
 
 /// What a payload type carries, and whether we answer it. Without a mapping a static type means what RFC 3551 section 6 says,
 /// a dynamic one nothing.
-fn carried(media: &Media, format: &str) -> Option<(u8, Payload, bool)> {
-    // `08` would be answered as `8`, which is not what was offered: only the plain form counts.
-    let pt: u8 = format.parse().ok().filter(|pt: &u8| *pt < 128 && pt.to_string() == format)?;
-    let Some(map) = media.rtpmap(format) else {
+fn carried(maps: &[Option<&str>], format: &str) -> Option<(u8, Payload, bool)> {
+    let pt = payload_type(format)?;
+    let (map, pt) = (maps[pt], pt as u8);
+    let Some(map) = map else {
         return match pt {
             0 => Some((pt, Payload::Pcmu, true)),
             8 => Some((pt, Payload::Pcma, true)),
@@ -257,28 +288,21 @@ fn carried(media: &Media, format: &str) -> Option<(u8, Payload, bool)> {
             _ => None,
         };
     };
-    let named = |name: &str| map.encoding.eq_ignore_ascii_case(name);
+    // `encoding/clock[/channels]` (RFC 8866 section 6.6).
+    let mut parts = map.split('/').map(str::trim);
+    let encoding = parts.next()?;
+    let clock: Option<u32> = parts.next().and_then(|clock| clock.parse().ok());
+    let channels = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1u32);
+    let named = |name: &str| encoding.eq_ignore_ascii_case(name);
     // `PCMU/16000` on type 0 is a slip of the pen: the static type rules. On a dynamic type it may be meant.
-    let narrow = map.channels == 1 && (map.clock == Some(8000) || map.clock.is_none() || pt < 96);
+    let narrow = channels == 1 && (clock == Some(8000) || clock.is_none() || pt < 96);
     match () {
         () if named("PCMU") && narrow => Some((pt, Payload::Pcmu, true)),
         () if named("PCMA") && narrow => Some((pt, Payload::Pcma, true)),
         () if named("CN") && narrow => Some((pt, Payload::ComfortNoise, true)),
         // Of several clock rates that of our codecs is answered (RFC 4733 section 2.1), but all are recognised.
-        () if named("telephone-event") => {
-            Some((pt, Payload::TelephoneEvent, map.clock.unwrap_or(8000) == 8000))
-        }
+        () if named("telephone-event") => Some((pt, Payload::TelephoneEvent, clock.unwrap_or(8000) == 8000)),
         () => None,
-    }
-}
-
-/// Our direction, anew from every offer (RFC 7866 section 7.2: a server never sends), and whether the client holds the stream.
-fn ours(offer: &Description, media: &Media) -> (Direction, bool) {
-    match offer.direction(media) {
-        Some(Direction::Inactive | Direction::RecvOnly) => (Direction::Inactive, true),
-        Some(Direction::SendOnly | Direction::SendRecv) => (Direction::RecvOnly, false),
-        // The hold of RFC 2543: no direction and a null address (RFC 3264 section 8.4). What still arrives is recorded.
-        None => (Direction::RecvOnly, address(offer, media).is_some_and(|ip| ip.is_unspecified())),
     }
 }
 
@@ -395,10 +419,11 @@ impl Answerer {
 
 fn accepted(media: &Media, terms: &TrackTerms, direction: Direction, port: u16) -> Media {
     let mut attributes = Vec::new();
+    let formats = media.by_type("fmtp");
     for (pt, payload) in &terms.answered {
         attributes.push(Attribute::new("rtpmap", format!("{pt} {}", encoding(*payload))));
         if *payload == Payload::TelephoneEvent {
-            let events = media.of_format("fmtp", &pt.to_string()).unwrap_or("0-15");
+            let events = formats[usize::from(*pt)].unwrap_or("0-15");
             attributes.push(Attribute::new("fmtp", format!("{pt} {events}")));
         }
     }

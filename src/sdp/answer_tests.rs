@@ -42,7 +42,7 @@ fn lines_keep_their_order_and_labels_and_what_cant_be_recorded_gets_port_0() {
     assert_eq!(answer.media[0].formats, ["99", "100"]);
     assert_eq!(answer.media[6].formats, ["*"]);
     assert_eq!(answer.media[1].formats, ["8", "0", "101"]);
-    assert_eq!(answer.media[1].of_format("fmtp", "101"), Some("0-11,16"));
+    assert_eq!(answer.media[1].by_type("fmtp")[101], Some("0-11,16"));
     assert!(!answer.media[1].has("direction") && !answer.media[1].has("rtcp-mux"));
     assert!(answer.media[5].has("rtcp-mux"));
     assert!(answer.media.iter().all(|m| m.connection.is_none()));

@@ -3,9 +3,9 @@
 //! Each is turned round: what the client is taken to have offered ([`assumed`]), and its answer read as if it were an offer ([`answered`]).
 //! So there is one way from what a client says to what is recorded, whoever spoke first.
 
-use super::answer::storable;
+use super::answer::Judge;
 use super::write::encoding;
-use super::{Attribute, Description, Media};
+use super::{Attribute, Description, Media, PAYLOAD_TYPES, payload_type};
 use crate::link::Payload;
 
 /// All that can be stored, under its usual numbers (RFC 3551 section 6; 101 is what most clients take for events).
@@ -36,14 +36,15 @@ pub fn assumed(labels: &[Option<String>]) -> Description {
 pub fn answered(last: &Description, answer: &Description) -> (Description, bool) {
     let mut odd = answer.media.len() != last.media.len();
     let mut media = Vec::new();
+    let (now, then) = (Judge::of(answer), Judge::of(last));
     for (index, before) in last.media.iter().enumerate() {
         let merged = match answer.media.get(index) {
             // Left out, which RFC 3264 section 6 does not allow, or declined.
             None => ended(before),
             Some(said) if said.port == 0 || before.port == 0 => ended(before),
-            Some(said) => merged(last, before, answer, said).unwrap_or_else(|| {
+            Some(said) => merged(&then, before, &now, said).unwrap_or_else(|| {
                 odd = true;
-                settled(last, before)
+                settled(&then, before)
             }),
         };
         media.push(merged);
@@ -56,35 +57,40 @@ fn ended(before: &Media) -> Media {
 }
 
 /// What was said of one line, made independent of the session it stood in.
-fn settled(session: &Description, media: &Media) -> Media {
+fn settled(session: &Judge<'_>, media: &Media) -> Media {
     let mut settled = media.clone();
-    settled.connection = session.connection(media).cloned();
+    settled.connection = session.offer.connection(media).cloned();
     if media.direction().is_none()
-        && let Some(direction) = session.direction(media)
+        && let Some(direction) = session.direction
     {
         settled.attributes.push(Attribute::flag(direction.name()));
     }
     settled
 }
 
-/// One line of an answer. The formats are the client's and behind them those of before: it may send either. `None` if nothing can be made of it
-/// where something could before.
-fn merged(last: &Description, before: &Media, answer: &Description, said: &Media) -> Option<Media> {
-    let mut merged = Media { connection: answer.connection(said).cloned(), ..said.clone() };
-    for format in &before.formats {
-        if !said.formats.contains(format) {
+/// One line of an answer. The formats are the client's and behind them the payload types of before: it may send either. `None` if nothing can be
+/// made of it where something could before.
+fn merged(then: &Judge<'_>, before: &Media, now: &Judge<'_>, said: &Media) -> Option<Media> {
+    let mut merged = Media { connection: now.offer.connection(said).cloned(), ..said.clone() };
+    let known = ["rtpmap", "fmtp"].map(|name| (name, before.by_type(name), said.by_type(name)));
+    let mut listed = [false; PAYLOAD_TYPES];
+    said.formats.iter().filter_map(|format| payload_type(format)).for_each(|pt| listed[pt] = true);
+    for (format, pt) in before.formats.iter().filter_map(|format| Some((format, payload_type(format)?))) {
+        if !std::mem::replace(&mut listed[pt], true) {
             merged.formats.push(format.clone());
         }
+    }
+    for pt in (0..PAYLOAD_TYPES).filter(|pt| listed[*pt]) {
         // Numbers agreed need no mapping again.
-        for name in ["rtpmap", "fmtp"] {
-            let known = before.of_format(name, format).filter(|_| said.of_format(name, format).is_none());
-            merged.attributes.extend(known.map(|value| Attribute::new(name, format!("{format} {value}"))));
+        for (name, before, said) in &known {
+            let kept = before[pt].filter(|_| said[pt].is_none());
+            merged.attributes.extend(kept.map(|value| Attribute::new(name, format!("{pt} {value}"))));
         }
     }
     if said.label().is_none() {
         merged.attributes.extend(before.label().map(|label| Attribute::new("label", label)));
     }
-    (storable(answer, &merged) || !storable(last, before)).then_some(merged)
+    (now.is_storable(&merged) || !then.is_storable(before)).then_some(merged)
 }
 
 #[cfg(test)]

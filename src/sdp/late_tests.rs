@@ -25,7 +25,7 @@ fn an_offer_of_ours_asks_for_every_codec_that_can_be_stored() {
     for media in &offer.media {
         assert_eq!((media.kind.as_str(), media.protocol.as_str()), ("audio", "RTP/AVP"));
         assert_eq!(media.formats, ["0", "8", "13", "101"]);
-        assert_eq!(media.rtpmap("101").unwrap().encoding, "telephone-event");
+        assert_eq!(media.by_type("rtpmap")[101], Some("telephone-event/8000"));
         assert_eq!(media.direction(), Some(Direction::RecvOnly));
     }
     assert_eq!((offer.media[0].label(), offer.media[1].label()), (Some("a"), None));

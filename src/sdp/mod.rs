@@ -139,15 +139,13 @@ impl std::fmt::Debug for Attribute {
     }
 }
 
-/// What `a=rtpmap` says of a payload type (RFC 8866 section 6.6).
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RtpMap<'a> {
-    /// Encoding, in whatever case it came.
-    pub encoding: &'a str,
-    /// Clock rate, if readable.
-    pub clock: Option<u32>,
-    /// Channels; 1 if not said.
-    pub channels: u32,
+/// Payload types of RTP (RFC 3550 section 5.1).
+const PAYLOAD_TYPES: usize = 128;
+
+/// A format as a payload type. `08` would be answered as `8`, which is not what was offered: only the plain form counts.
+fn payload_type(format: &str) -> Option<usize> {
+    let plain = format.bytes().all(|b| b.is_ascii_digit()) && (format.len() == 1 || !format.starts_with('0'));
+    format.parse().ok().filter(|pt| plain && *pt < PAYLOAD_TYPES)
 }
 
 impl Media {
@@ -171,30 +169,20 @@ impl Media {
         Direction::of(&self.attributes)
     }
 
-    /// What is said about payload type `format` under attribute `name` (`rtpmap` or `fmtp`).
-    pub fn of_format<'a>(&'a self, name: &'a str, format: &str) -> Option<&'a str> {
-        self.values(name).find_map(|value| {
-            let (about, rest) = value.split_once(|c: char| c.is_ascii_whitespace())?;
-            (about == format).then_some(rest.trim())
-        })
-    }
-
-    /// The mapping of a payload type, if given.
-    pub fn rtpmap<'a>(&'a self, format: &str) -> Option<RtpMap<'a>> {
-        let mut parts = self.of_format("rtpmap", format)?.split('/').map(str::trim);
-        let encoding = parts.next()?;
-        let clock = parts.next().and_then(|clock| clock.parse().ok());
-        let channels = parts.next().and_then(|n| n.parse().ok()).unwrap_or(1);
-        Some(RtpMap { encoding, clock, channels })
+    /// What the attributes called `name` (`rtpmap` or `fmtp`) say of each payload type; of several the first counts.
+    fn by_type(&self, name: &str) -> [Option<&str>; PAYLOAD_TYPES] {
+        let mut said = [None; PAYLOAD_TYPES];
+        for attribute in self.attributes.iter().filter(|a| a.is(name)) {
+            let value = attribute.value.as_deref().unwrap_or("");
+            let Some((about, rest)) = value.split_once(|c: char| c.is_ascii_whitespace()) else { continue };
+            let Some(pt) = payload_type(about) else { continue };
+            said[pt] = said[pt].or(Some(rest.trim()));
+        }
+        said
     }
 }
 
 impl Description {
-    /// The direction of one of its lines: its own, else the session's, else `None` (which means sendrecv, RFC 8866 section 6.7).
-    pub fn direction(&self, media: &Media) -> Option<Direction> {
-        media.direction().or_else(|| Direction::of(&self.attributes))
-    }
-
     /// The address of one of its lines: its own, else the session's.
     pub fn connection<'a>(&'a self, media: &'a Media) -> Option<&'a Connection> {
         media.connection.as_ref().or(self.connection.as_ref())

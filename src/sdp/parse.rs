@@ -3,7 +3,7 @@
 
 use super::{Attribute, Connection, Description, Media, Origin};
 use crate::base::lossy;
-use crate::limits::{SDP_LINES_MAX, SDP_MEDIA_MAX};
+use crate::limits::{SDP_ATTRIBUTES_MAX, SDP_FORMATS_MAX, SDP_LINES_MAX, SDP_MEDIA_MAX};
 
 /// Why a body is no session description.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +14,10 @@ pub enum Malformed {
     Lines,
     /// More than [`SDP_MEDIA_MAX`] m-lines.
     Media,
+    /// More than [`SDP_FORMATS_MAX`] formats of one m-line.
+    Formats,
+    /// More than [`SDP_ATTRIBUTES_MAX`] attributes of one m-line or of the session.
+    Attributes,
     /// The m-line at this line number (from 1) can't be read.
     MediaLine(usize),
 }
@@ -25,6 +29,8 @@ impl Malformed {
             Malformed::NotSdp => "sdp_none",
             Malformed::Lines => "sdp_lines_max",
             Malformed::Media => "sdp_media_max",
+            Malformed::Formats => "sdp_formats_max",
+            Malformed::Attributes => "sdp_attributes_max",
             Malformed::MediaLine(_) => "sdp_media_line",
         }
     }
@@ -37,6 +43,15 @@ impl std::fmt::Display for Malformed {
             Malformed::Lines => write!(f, "the session description has more than {SDP_LINES_MAX} lines"),
             Malformed::Media => {
                 write!(f, "the session description has more than {SDP_MEDIA_MAX} media lines")
+            }
+            Malformed::Formats => {
+                write!(f, "a media line of the session description has more than {SDP_FORMATS_MAX} formats")
+            }
+            Malformed::Attributes => {
+                write!(
+                    f,
+                    "the session description has more than {SDP_ATTRIBUTES_MAX} attributes in one place"
+                )
             }
             Malformed::MediaLine(line) => write!(f, "the media line at line {line} is not readable"),
         }
@@ -60,6 +75,13 @@ pub fn parse(body: &[u8]) -> Result<Description, Malformed> {
             return Err(Malformed::Media);
         }
         take(&mut description, kind, value).ok_or(Malformed::MediaLine(index + 1))?;
+        let last = description.media.last();
+        if last.is_some_and(|media| media.formats.len() > SDP_FORMATS_MAX) {
+            return Err(Malformed::Formats);
+        }
+        if last.map_or(&description.attributes, |media| &media.attributes).len() > SDP_ATTRIBUTES_MAX {
+            return Err(Malformed::Attributes);
+        }
     }
     if known { Ok(description) } else { Err(Malformed::NotSdp) }
 }
@@ -107,7 +129,7 @@ fn media(value: &str) -> Option<Media> {
     let kind = words.next()?.to_owned();
     let port = words.next()?.split('/').next()?.parse().ok()?;
     let protocol = words.next()?.to_owned();
-    let formats = words.map(str::to_owned).collect();
+    let formats = words.take(SDP_FORMATS_MAX + 1).map(str::to_owned).collect();
     Some(Media { kind, port, protocol, formats, connection: None, attributes: Vec::new() })
 }
 
@@ -154,9 +176,9 @@ mod tests {
         assert_eq!(d.origin.username, "CiscoSystemsSIP-GW-UserAgent");
         assert_eq!(d.media.len(), 2);
         let first = &d.media[0];
-        assert_eq!((first.label(), d.direction(first)), (Some("1"), Some(Direction::SendOnly)));
-        assert_eq!(first.rtpmap("101").unwrap().encoding, "telephone-event");
-        assert_eq!(first.of_format("fmtp", "101"), Some("0-16"));
+        assert_eq!((first.label(), first.direction()), (Some("1"), Some(Direction::SendOnly)));
+        assert_eq!(first.by_type("rtpmap")[101], Some("telephone-event/8000"));
+        assert_eq!(first.by_type("fmtp")[101], Some("0-16"));
         assert_eq!(d.connection(first).unwrap().ip(), Some("10.1.1.2".parse().unwrap()));
         assert_eq!(d.connection(&d.media[1]).unwrap().ip(), Some("10.1.1.1".parse().unwrap()));
     }
@@ -166,7 +188,7 @@ mod tests {
         let text = "a=sendonly\nm=audio 10/2 rtp/avp 8\nx=what\no=a b 1 2 IN IP4 h\na=label: 268749245 \n\ns=late\n?";
         let d = parse(text.as_bytes()).unwrap();
         assert_eq!((d.media[0].port, d.media[0].label()), (10, Some("268749245")));
-        assert_eq!(d.direction(&d.media[0]), Some(Direction::SendOnly));
+        assert_eq!(Direction::of(&d.attributes), Some(Direction::SendOnly));
         assert_eq!((d.origin.username.as_str(), d.name.as_str()), ("a b", "late"));
     }
 
@@ -176,7 +198,20 @@ mod tests {
         assert_eq!(parse(b"v=0\nm=audio x RTP/AVP 0"), Err(Malformed::MediaLine(2)));
         let many = "m=audio 1 RTP/AVP 0\n".repeat(SDP_MEDIA_MAX + 1);
         assert_eq!(parse(many.as_bytes()), Err(Malformed::Media));
-        assert_eq!(parse("a=x\n".repeat(SDP_LINES_MAX + 1).as_bytes()), Err(Malformed::Lines));
+        assert_eq!(parse("x=x\n".repeat(SDP_LINES_MAX + 1).as_bytes()), Err(Malformed::Lines));
+    }
+
+    #[test]
+    fn formats_and_attributes_are_bounded() {
+        let offer = |formats: usize, session: usize, media: usize| {
+            let (session, media) = ("a=x\n".repeat(session), "a=x\n".repeat(media));
+            parse(format!("v=0\n{session}m=audio 1 RTP/AVP{}\n{media}", " 0".repeat(formats)).as_bytes())
+        };
+        let (formats, attributes) = (SDP_FORMATS_MAX, SDP_ATTRIBUTES_MAX);
+        assert!(offer(formats, attributes, attributes).is_ok());
+        assert_eq!(offer(formats + 1, 0, 0), Err(Malformed::Formats));
+        assert_eq!(offer(1, attributes + 1, 0), Err(Malformed::Attributes));
+        assert_eq!(offer(1, 0, attributes + 1), Err(Malformed::Attributes));
     }
 
     proptest! {

@@ -7,12 +7,14 @@
 
 use super::lex;
 use crate::base::lossy;
-use crate::limits::MULTIPART_PARTS_MAX;
+use crate::limits::{MULTIPART_HEAD_BYTES_MAX, MULTIPART_PARTS_MAX};
 
 /// One part of a multipart body.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Part<'a> {
     headers: Vec<(String, String)>,
+    /// It had more headers than [`MULTIPART_HEAD_BYTES_MAX`] has room for.
+    pub cut: bool,
     /// Its content, byte for byte.
     pub body: &'a [u8],
 }
@@ -41,6 +43,8 @@ pub enum Error {
     NoDelimiter,
     /// More than [`MULTIPART_PARTS_MAX`] parts.
     TooManyParts,
+    /// More than [`MULTIPART_HEAD_BYTES_MAX`] of headers in front of a part: those behind were passed over.
+    HeadTooLong,
     /// Multipart in multipart, deeper than the caller follows.
     TooDeep,
 }
@@ -50,6 +54,10 @@ impl std::fmt::Display for Error {
         match self {
             Error::NoDelimiter => f.write_str("no line of the multipart body is its delimiter"),
             Error::TooDeep => f.write_str("multipart bodies are nested too deep"),
+            Error::HeadTooLong => write!(
+                f,
+                "a part of the multipart body has more than {MULTIPART_HEAD_BYTES_MAX} bytes of headers"
+            ),
             Error::TooManyParts => write!(f, "the multipart body has more than {MULTIPART_PARTS_MAX} parts"),
         }
     }
@@ -126,24 +134,32 @@ fn part(raw: &[u8], delimited: bool) -> Part<'_> {
         _ => raw,
     };
     let mut headers: Vec<(String, String)> = Vec::new();
-    let mut at = 0;
+    let (mut at, mut cut) = (0, false);
     for line in raw.split_inclusive(|b| *b == b'\n') {
         let text = lossy(line);
+        let fits = at + line.len() <= MULTIPART_HEAD_BYTES_MAX;
         let folded = text.starts_with([' ', '\t']) && !text.trim().is_empty();
         if text.trim().is_empty() {
             at += line.len();
             break;
         } else if let (true, Some(last)) = (folded, headers.last_mut()) {
-            last.1 = format!("{} {}", last.1, text.trim());
+            if fits {
+                last.1.push(' ');
+                last.1.push_str(text.trim());
+            }
+            cut |= !fits;
         } else if let Some((name, value)) = header(&text) {
-            headers.push((name.to_owned(), value.to_owned()));
+            if fits {
+                headers.push((name.to_owned(), value.to_owned()));
+            }
+            cut |= !fits;
         } else {
             // No empty line between headers and content: the content starts with the first line that can't be a header.
             break;
         }
         at += line.len();
     }
-    Part { headers, body: &raw[at..] }
+    Part { headers, cut, body: &raw[at..] }
 }
 
 fn header(line: &str) -> Option<(&str, &str)> {
@@ -280,6 +296,23 @@ mod tests {
         );
         assert_eq!(split("multipart/mixed;boundary=b", SDP.as_bytes()), Err(Error::NoDelimiter));
         assert_eq!(split("multipart/mixed", b""), Err(Error::NoDelimiter));
+    }
+
+    #[test]
+    fn the_headers_of_a_part_are_bounded_and_its_content_is_found_all_the_same() {
+        let first = "Content-Type: a/b\r\n";
+        for filler in [" folded\r\n", "X: y\r\n"] {
+            let one = |lines: usize| format!("--b\r\n{first}{}\r\nx\r\n--b--\r\n", filler.repeat(lines));
+            let room = (MULTIPART_HEAD_BYTES_MAX - first.len()) / filler.len();
+            for (lines, cut) in [(room, false), (room + 1, true), (20 * room, true)] {
+                let body = one(lines);
+                let parts = split("multipart/mixed;boundary=b", body.as_bytes()).unwrap();
+                let length: usize =
+                    parts[0].headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+                assert_eq!((parts.len(), parts[0].body, parts[0].cut), (1, &b"x"[..], cut));
+                assert!(parts[0].media_type().starts_with("a/b") && length < MULTIPART_HEAD_BYTES_MAX);
+            }
+        }
     }
 
     proptest! {

@@ -13,7 +13,7 @@ pub struct Bodies<'a> {
     pub sdp: Option<&'a [u8]>,
     /// The first metadata document. Says nothing about whether it can be read.
     pub metadata: Option<&'a [u8]>,
-    /// Why a multipart body could not be taken apart, if there was one.
+    /// Why a multipart body could not be taken apart wholly, if there was one.
     pub unreadable: Option<multipart::Error>,
 }
 
@@ -38,6 +38,9 @@ impl<'a> Bodies<'a> {
                 // A part nobody knows, wanted or not, is passed over (`handling=required` on it is no reason to lose the call).
                 Ok(parts) => {
                     for part in &parts {
+                        if part.cut {
+                            self.unreadable = self.unreadable.or(Some(multipart::Error::HeadTooLong));
+                        }
                         let content_type = part.header("Content-Type").unwrap_or("");
                         self.look(content_type, &part.disposition(), part.body, depth + 1);
                     }

@@ -11,6 +11,8 @@ crate::counters! {
         pub multipart_delimiter: u64,
         /// Multipart bodies nested too deep.
         pub multipart_depth: u64,
+        /// Parts of multipart bodies with too many headers.
+        pub multipart_head: u64,
         /// Documents too long.
         pub document_bytes: u64,
         /// Documents nested too deep.
@@ -57,6 +59,7 @@ impl Cuts {
             Some(multipart::Error::NoDelimiter) => self.multipart_delimiter += 1,
             Some(multipart::Error::TooManyParts) => self.multipart_parts += 1,
             Some(multipart::Error::TooDeep) => self.multipart_depth += 1,
+            Some(multipart::Error::HeadTooLong) => self.multipart_head += 1,
         }
     }
 }
