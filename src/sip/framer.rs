@@ -71,9 +71,11 @@ impl Framer {
         self.buffer.extend_from_slice(&bytes[skipped..]);
     }
 
-    /// Whether a message has begun and not ended.
+    /// Whether a message has begun and not ended. Line ends begin none: a ping may stay half of one, and a body may have one behind it.
     pub fn is_inside(&self) -> bool {
-        self.skip > 0 || self.pending_bytes() > 0
+        // Of line ends there are three at most in front.
+        let begun = self.buffer[self.taken..].iter().any(|b| !matches!(b, b'\r' | b'\n'));
+        self.skip > 0 || begun
     }
 
     /// Bytes held that belong to no frame yet.
@@ -228,6 +230,21 @@ mod tests {
                 "pieces of {size}"
             );
         }
+    }
+
+    #[test]
+    fn line_ends_between_messages_begin_none() {
+        let mut framer = Framer::new();
+        let mut inside = |bytes: &str| {
+            framer.push(bytes.as_bytes());
+            while framer.next_frame().is_some() {}
+            framer.is_inside()
+        };
+        assert!(!inside("\r\n") && !inside("\r\n\r") && !inside("\n\r\n\r"));
+        assert!(inside("O"));
+        assert!(!inside(&(options(1, "abc")[1..].to_owned() + "\r\n")));
+        let (whole, last) = (options(2, "\r\n\r\n"), "\n");
+        assert!(inside(&whole[..whole.len() - 1]) && !inside(last));
     }
 
     #[test]
