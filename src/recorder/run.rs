@@ -88,7 +88,12 @@ impl Start {
     }
 
     fn options(&self) -> Options {
-        Options { tls: self.tls.clone(), body_bytes_max: self.plan.body_bytes_max, ..Options::default() }
+        Options {
+            tls: self.tls.clone(),
+            body_bytes_max: self.plan.body_bytes_max,
+            allowed: self.gate.as_ref().map(|gate| gate.allowed().clone()).unwrap_or_default(),
+            ..Options::default()
+        }
     }
 
     pub(super) fn shut_down(&mut self) {

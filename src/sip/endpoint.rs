@@ -76,7 +76,7 @@ impl Endpoint {
 
     /// Takes what came from `from`: a message, or what is wrong with it.
     pub fn receive(&mut self, now: Mono, from: Peer, parsed: Result<Message, Malformed>) {
-        if self.gate.as_ref().is_some_and(|gate| !gate.allows(from.remote.ip())) {
+        if self.gate.as_ref().is_some_and(|gate| !gate.allowed().allows(from.remote.ip())) {
             self.counters.not_allowed += 1;
             return;
         }

@@ -48,10 +48,20 @@ pub enum Verdict {
     },
 }
 
+/// Who may talk to us at all: the allow-list, and the peers of whom anything is said. By default everybody.
+#[derive(Clone, Default, Debug)]
+pub struct Allowed(Networks<()>);
+
+impl Allowed {
+    /// Whether anything from this address is looked at.
+    pub fn allows(&self, from: IpAddr) -> bool {
+        self.0.is_empty() || self.0.find(from).is_some()
+    }
+}
+
 /// See the [module](self).
 pub struct Gate {
-    /// Empty: everybody.
-    allow: Networks<()>,
+    allowed: Allowed,
     numbers: Networks<usize>,
     peers: Vec<Peer>,
     realm: String,
@@ -72,14 +82,14 @@ impl Gate {
         let numbers: Networks<usize> =
             numbered.flat_map(|(at, rule)| rule.networks.iter().map(move |network| (*network, at))).collect();
         let known = peers.iter().flat_map(|rule| &rule.networks).filter(|_| !allow.is_empty());
-        let allow = allow.iter().chain(known).map(|network| (*network, ())).collect();
+        let allowed = Allowed(allow.iter().chain(known).map(|network| (*network, ())).collect());
         let peer = |rule: Rule| {
             let rate = rule.rate_per_second.and_then(|rate| Rate::new(rate.max(1)));
             Peer { rule, rates: rate.map(|rate| [rate, rate]) }
         };
         let realm = realm.replace(['"', '\\'], "");
         Gate {
-            allow,
+            allowed,
             numbers,
             peers: peers.into_iter().map(peer).collect(),
             realm,
@@ -87,9 +97,9 @@ impl Gate {
         }
     }
 
-    /// Whether anything from this address is looked at.
-    pub fn allows(&self, from: IpAddr) -> bool {
-        self.allow.is_empty() || self.allow.find(from).is_some()
+    /// Whose messages are looked at.
+    pub fn allowed(&self) -> &Allowed {
+        &self.allowed
     }
 
     /// Whether anything is asked of this address, so that [`Gate::check`] may say something else than to pass.
@@ -100,7 +110,7 @@ impl Gate {
 
     /// Judges a request that is no retransmission.
     pub fn check(&mut self, now: Mono, from: IpAddr, request: &Message) -> Verdict {
-        if !self.allows(from) {
+        if !self.allowed.allows(from) {
             return Verdict::Drop;
         }
         let method = request.method();
@@ -164,7 +174,7 @@ mod tests {
     #[test]
     fn strangers_are_dropped_once_anybody_is_named_and_peers_need_no_naming() {
         let mut open = gate(&[], vec![("10.0.0.0/8", Rule::default())]);
-        assert!(open.allows(ip("192.0.2.1")) && !open.asks(ip("10.0.0.1")));
+        assert!(open.allowed.allows(ip("192.0.2.1")) && !open.asks(ip("10.0.0.1")));
         assert_eq!(open.check(Mono(0), ip("192.0.2.1"), &request("INVITE", "", "")), Verdict::Pass);
         let mut closed = gate(&["192.0.2.0/24"], vec![("10.0.0.0/8", Rule::default())]);
         for (from, verdict) in

@@ -51,7 +51,7 @@ pub use digest::Credentials;
 pub use endpoint::Endpoint;
 pub use event::{Action, Answer, Config, Counters, DialogId, Event, Gone, RequestId, Shut};
 pub use framer::{Frame, Framer};
-pub use gate::{Gate, Rule, Verdict};
+pub use gate::{Allowed, Gate, Rule, Verdict};
 pub use header::Head;
 pub use malformed::{Malformed, Why};
 pub use message::{CSeq, Message, Start};

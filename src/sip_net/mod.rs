@@ -55,7 +55,7 @@ use offload::Offload;
 
 use crate::config::Listen;
 use crate::limits::{SIP_BODY_BYTES_MAX, SIP_CONNECTIONS_MAX, SIP_INBOUND_MAX, SIP_STREAM_BYTES_MAX};
-use crate::sip::{Malformed, Message, Peer, Transport};
+use crate::sip::{Allowed, Malformed, Message, Peer, Transport};
 
 /// One message as it came, or what is wrong with it.
 #[derive(Debug)]
@@ -79,6 +79,7 @@ struct Shared {
     budget: Budget,
     counted: Counted,
     body_bytes_max: usize,
+    allowed: Allowed,
 }
 
 /// What they count.
@@ -86,6 +87,7 @@ struct Shared {
 struct Counted {
     bodies_refused: Count,
     not_accepted: Count,
+    not_allowed: Count,
     unfinished: Count,
     out_of_memory: Count,
     handshakes_displaced: Count,
@@ -102,6 +104,8 @@ pub struct Options {
     pub tls: Option<Arc<Tls>>,
     /// Longest body of a message on a stream.
     pub body_bytes_max: usize,
+    /// Whose connections are accepted.
+    pub allowed: Allowed,
     /// Connections held at once.
     pub connections_max: usize,
     /// Bytes that all of them may hold together, beyond what each has to itself.
@@ -113,6 +117,7 @@ impl Default for Options {
         Options {
             tls: None,
             body_bytes_max: SIP_BODY_BYTES_MAX,
+            allowed: Allowed::default(),
             connections_max: SIP_CONNECTIONS_MAX,
             stream_bytes_max: SIP_STREAM_BYTES_MAX,
         }
@@ -126,6 +131,8 @@ crate::counters! {
         pub datagrams_dropped: u64,
         /// Connections that could not be accepted, for want of descriptors or memory.
         pub connections_not_accepted: u64,
+        /// Connections closed at once because their address is not allowed.
+        pub connections_not_allowed: u64,
         /// Connections closed to make room for a newer one.
         pub connections_evicted: u64,
         /// Connections closed because their peer did not read.
@@ -181,6 +188,7 @@ impl Transports {
             budget: Budget::new(options.stream_bytes_max),
             counted: Counted::default(),
             body_bytes_max: options.body_bytes_max,
+            allowed: options.allowed,
         };
         let tls = match options.tls {
             None => None,
@@ -272,6 +280,7 @@ impl Transports {
         let handshakes = &counted.handshakes;
         Counters {
             connections_not_accepted: counted.not_accepted.now(),
+            connections_not_allowed: counted.not_allowed.now(),
             connections_unfinished: counted.unfinished.now(),
             connections_not_made: counted.undeliverable.now(),
             connections_out_of_memory: counted.out_of_memory.now(),

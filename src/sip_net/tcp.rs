@@ -63,6 +63,11 @@ pub(super) async fn accept(listener: TcpListener, door: Door, shared: Arc<Shared
             sleep(ACCEPT_RETRY).await;
             continue;
         };
+        // Before it takes anything from those who are: room, a handshake.
+        if !shared.allowed.allows(remote.ip()) {
+            shared.counted.not_allowed.up();
+            continue;
+        }
         link += 1;
         let Ok(local) = stream.local_addr() else { continue };
         prepare(&stream);

@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::*;
-use crate::base::{Mono, Seeded};
+use crate::base::{Mono, Seeded, network};
 use crate::limits::SIP_WRITES_MAX;
 use crate::sip::client::Invitation;
-use crate::sip::{Action, Answer, Builder, Config, Endpoint, Event, Method};
+use crate::sip::{Action, Answer, Builder, Config, Endpoint, Event, Gate, Method};
 
 fn loopback() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
@@ -359,6 +359,30 @@ fn connections_that_never_carried_a_message_make_room_first() {
         assert_eq!((transports.connections(), transports.counters().connections_evicted), (2, 4));
         used.write_all(&options("again", b"")).await.unwrap();
         assert_eq!(call_id(&mut transports).await, "again");
+    });
+}
+
+#[test]
+fn connections_from_addresses_that_are_not_allowed_take_no_room() {
+    block_on(async {
+        let gate = Gate::new(&[network("127.0.0.2/32").unwrap()], Vec::new(), "r", &mut Seeded::new(1));
+        let one = Options { connections_max: 1, allowed: gate.allowed().clone(), ..Options::default() };
+        let mut transports = Transports::bind(&listen(&[Transport::Tcp]), one).unwrap();
+        let address = transports.listeners()[0].1;
+        let from = TcpSocket::new_v4().unwrap();
+        from.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut allowed = from.connect(address).await.unwrap();
+        allowed.write_all(&options("first", b"")).await.unwrap();
+        assert_eq!(call_id(&mut transports).await, "first");
+        for _ in 0..5 {
+            let mut other = TcpStream::connect(address).await.unwrap();
+            other.write_all(&options("other", b"")).await.unwrap();
+            assert!(matches!(other.read(&mut [0; 1]).await, Ok(0) | Err(_)), "closed");
+        }
+        allowed.write_all(&options("second", b"")).await.unwrap();
+        assert_eq!(call_id(&mut transports).await, "second");
+        let counters = transports.counters();
+        assert_eq!((counters.connections_not_allowed, counters.connections_evicted), (5, 0));
     });
 }
 
