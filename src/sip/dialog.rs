@@ -9,7 +9,6 @@ use super::census::Census;
 use super::event::{Config, DialogId, RequestId};
 use super::message::Message;
 use super::method::Method;
-use super::multipart;
 use super::name_addr::NameAddr;
 use super::outbound::OutboundId;
 use super::peer::{Peer, Transport};
@@ -150,14 +149,9 @@ impl Dialog {
 
     /// Whether an UPDATE of the peer with an offer meets one that is not answered yet, and what to say then (RFC 3311 section 5.2).
     pub(crate) fn clash(&self, update: &Message) -> Option<u16> {
-        let content_type = update.content_type().unwrap_or_default();
-        let is_sdp = |media_type: String| media_type == "application/sdp";
-        let offers = is_sdp(multipart::media_type(&content_type))
-            || multipart::split(&content_type, update.body())
-                .is_ok_and(|parts| parts.iter().any(|part| is_sdp(part.media_type())));
         let ours = self.invite_out.is_some() || self.unacked.as_ref().is_some_and(|unacked| unacked.late);
         match (ours, self.invite_in.is_some()) {
-            _ if !offers => None,
+            _ if !update.offers() => None,
             (true, _) => Some(491),
             (_, true) => Some(500),
             _ => None,

@@ -9,6 +9,7 @@ use super::header::Head;
 use super::lex;
 use super::malformed::{Malformed, Why};
 use super::method::Method;
+use super::multipart;
 use super::name_addr::NameAddr;
 use super::uri::Uri;
 use super::via::Via;
@@ -201,6 +202,11 @@ impl Message {
     /// Content-Type with its parameters.
     pub fn content_type(&self) -> Option<String> {
         self.header("Content-Type").filter(|value| !value.is_empty()).map(|value| value.into_owned())
+    }
+
+    /// Whether its body holds a session description.
+    pub fn offers(&self) -> bool {
+        multipart::offers(&self.content_type().unwrap_or_default(), self.body(), 0)
     }
 
     /// Option tags in Require, in lower case.

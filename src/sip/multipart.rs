@@ -70,6 +70,30 @@ pub fn media_type(value: &str) -> String {
     value.split(';').next().unwrap_or("").trim().to_ascii_lowercase()
 }
 
+/// Multipart within multipart is followed this deep.
+pub const NESTING_MAX: usize = 3;
+
+/// Whether a body of this media type is a session description: by its type, or by its content where the type says nothing of use.
+pub fn is_sdp(media_type: &str, body: &[u8]) -> bool {
+    match media_type {
+        "application/sdp" => true,
+        "" | "multipart/mixed" | "text/plain" => body.trim_ascii_start().starts_with(b"v="),
+        _ => false,
+    }
+}
+
+/// Whether a body of this type is or holds a session description that says something.
+pub(crate) fn offers(content_type: &str, body: &[u8], depth: usize) -> bool {
+    let media_type = media_type(content_type);
+    if depth < NESTING_MAX
+        && media_type.starts_with("multipart/")
+        && let Ok(parts) = split(content_type, body)
+    {
+        return parts.iter().any(|p| offers(p.header("Content-Type").unwrap_or(""), p.body, depth + 1));
+    }
+    is_sdp(&media_type, body) && !body.trim_ascii().is_empty()
+}
+
 /// Takes `body` apart by the boundary that `content_type`, the header's value with its parameters, names.
 pub fn split<'a>(content_type: &str, body: &'a [u8]) -> Result<Vec<Part<'a>>, Error> {
     let parameters = content_type.find(';').map_or("", |at| &content_type[at..]);

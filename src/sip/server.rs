@@ -43,7 +43,7 @@ pub(crate) struct Transaction {
     pub(crate) wish: Wish,
     /// Whether the peer allows UPDATE, if it says what it allows.
     pub(crate) updates: Option<bool>,
-    /// It has a body: an INVITE without one leaves the offer to us.
+    /// It has a session description: an INVITE without one leaves the offer to us.
     pub(crate) offered: bool,
     key: String,
     merge_key: Option<String>,
@@ -151,7 +151,7 @@ impl Server {
             contact: opens.then(|| request.target()).flatten(),
             wish: if opens { Wish::of(request) } else { Wish::default() },
             updates: allows.then(|| request.lists("Allow", "UPDATE")),
-            offered: !request.body().is_empty(),
+            offered: opens && request.offers(),
             key,
             merge_key,
             state,

@@ -1,10 +1,8 @@
 //! Finding the offer and the metadata in a body: multipart in any order, one alone, mislabelled or not labelled at all.
 
 use super::read::looks_like_metadata;
-use crate::sip::{Message, multipart};
-
-/// Multipart within multipart is followed this deep.
-const NESTING_MAX: usize = 3;
+use crate::sip::Message;
+use crate::sip::multipart::{self, NESTING_MAX, is_sdp};
 
 /// What a body holds, as slices of it.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -64,12 +62,10 @@ enum Kind {
 
 /// By type (RFC 7866 section 12, RFC 9806), by disposition (RFC 7866 section 9.1), and by content where they say nothing of use.
 fn kind(media_type: &str, disposition: &str, body: &[u8]) -> Option<Kind> {
-    let starts = |with: &[u8]| body.trim_ascii_start().starts_with(with);
     match media_type {
-        "application/sdp" => Some(Kind::Sdp),
         "application/rs-metadata+xml" | "application/rs-metadata" => Some(Kind::Metadata),
+        _ if is_sdp(media_type, body) => Some(Kind::Sdp),
         _ if disposition == "recording-session" => Some(Kind::Metadata),
-        "" | "multipart/mixed" | "text/plain" if starts(b"v=") => Some(Kind::Sdp),
         "" | "application/xml" | "text/xml" | "text/plain" if looks_like_metadata(body) => {
             Some(Kind::Metadata)
         }

@@ -380,7 +380,7 @@ struct Said {
     method: Method,
     /// The peer's Allow lists UPDATE, if it has sent one.
     updates: Option<bool>,
-    /// The request had a body.
+    /// The request had a session description.
     offered: bool,
     contact: Option<String>,
     /// Our session description.

@@ -229,6 +229,28 @@ fn an_offer_in_an_update_waits_for_the_one_under_way_and_metadata_does_not() {
     assert!(sent.is_empty() && matches!(events[..], [Event::InDialog { .. }]), "{events:?}");
 }
 
+/// An INVITE of metadata alone leaves the offer to us (RFC 3311 section 5.2): its answer comes with the ACK.
+#[test]
+fn an_offer_before_the_answer_to_ours_waits_though_the_invite_had_metadata() {
+    let with = |text: String, content_type: &str, body: &str| {
+        let body = format!("Content-Type: {content_type}\nContent-Length: {}\n\n{body}", body.len());
+        text.replace("Content-Length: 0\n\n", &body)
+    };
+    let metadata = |text| with(text, "application/rs-metadata+xml", "<recording/>");
+    let both = "--b\nContent-Type: application/sdp\n\nv=0\n--b\nContent-Type: application/rs-metadata+xml\n\n<recording/>\n--b--\n";
+    for (invited, code) in
+        [(metadata(invite(1)), Some(491)), (with(invite(1), "multipart/mixed;boundary=b", both), None)]
+    {
+        let mut recorder = Recorder::new();
+        let (_, request) = recorder.ring(&invited);
+        let tag = recorder.accept(request);
+        let (sent, _) = recorder.feed(&with(inside("UPDATE", 2, &tag), "application/sdp", "v=0"));
+        assert_eq!(sent.first().and_then(|answer| answer.code()), code);
+        let (sent, events) = recorder.feed(&metadata(inside("UPDATE", 3, &tag)));
+        assert!(sent.is_empty() && matches!(events[..], [Event::InDialog { .. }]), "{events:?}");
+    }
+}
+
 #[test]
 fn a_session_has_our_name_beside_the_clients_in_everything_we_say() {
     const THEIRS: &str = "ab30317f1a784dc48ff824d0d3715d86";
