@@ -10,8 +10,8 @@ use crate::link::{Payload, SegmentReport, TrackReport};
 use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
-use crate::sip::{Message, Method};
-use crate::siprec::{Bodies, Cuts, Dossier, TrackIdentity, identify_over_time};
+use crate::sip::{Message, Method, Peer};
+use crate::siprec::{Bodies, Cuts, Dossier, Flag, TrackIdentity, identify_over_time};
 
 /// Header fields that only say how a message travelled, or that are secrets.
 const NOT_KEPT: &[&str] = &[
@@ -82,7 +82,8 @@ impl Book {
     pub fn revision(&mut self, at: Wall, message: &Message, mut bodies: Bodies<'_>) -> bool {
         let time = at.to_rfc3339();
         let raw = bodies.metadata;
-        let flags = if self.begun {
+        let unread = bodies.unknown.filter(|body| raw.is_none() && !self.repeated(body));
+        let mut flags = if self.begun {
             // An ACK repeats its INVITE.
             if *message.method() != Method::Ack {
                 self.message(&time, message);
@@ -96,7 +97,8 @@ impl Book {
         self.cuts.add(&self.dossier.take_cuts());
         self.cuts.multipart(bodies.unreadable);
         let first = !std::mem::replace(&mut self.begun, true);
-        let Some(raw) = bodies.metadata else { return first };
+        flags.extend(unread.map(|_| Flag::Unread));
+        let Some(raw) = bodies.metadata.or(unread) else { return first };
         let flags = flags.iter().map(|flag| flag.name().to_owned()).collect();
         // The same method again, but not the first request: it has a name of its own in every book on SIP.
         let again = !first && *message.method() == Method::Invite;

@@ -345,6 +345,8 @@ crate::counters! {
         pub uri_scheme_refused: u64,
         /// Requests answered 420: they require what is not known here.
         pub option_refused: u64,
+        /// Requests answered 415: their body is encoded.
+        pub encoding_refused: u64,
         /// Requests answered 405: their method is known and not served.
         pub method_refused: u64,
         /// Requests answered 501: their method is not known.

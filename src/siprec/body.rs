@@ -13,6 +13,8 @@ pub struct Bodies<'a> {
     pub metadata: Option<&'a [u8]>,
     /// Why a multipart body could not be taken apart wholly, if there was one.
     pub unreadable: Option<multipart::Error>,
+    /// What may hold anything: a body that could not be taken apart, or that nothing says the type of.
+    pub unknown: Option<&'a [u8]>,
 }
 
 impl<'a> Bodies<'a> {
@@ -50,6 +52,10 @@ impl<'a> Bodies<'a> {
         match kind(&media_type, disposition, body) {
             Some(Kind::Sdp) => self.sdp = self.sdp.or(Some(body)),
             Some(Kind::Metadata) => self.metadata = self.metadata.or(Some(body)),
+            // Of any other type it is nothing that we are told to read.
+            None if media_type.is_empty() || media_type.starts_with("multipart/") => {
+                self.unknown = self.unknown.or(Some(body).filter(|body| !body.trim_ascii().is_empty()));
+            }
             None => {}
         }
     }
@@ -130,6 +136,9 @@ mod tests {
         let (content_type, body) = many.finish();
         let found = Bodies::of(Some(&content_type), &body);
         assert_eq!(found.unreadable, Some(multipart::Error::TooManyParts));
+        assert_eq!(found.unknown, Some(&body[..]));
+        assert_eq!(Bodies::of(None, b"secret").unknown, Some(&b"secret"[..]));
+        assert_eq!(Bodies::of(Some("application/gtd"), b"x").unknown, None);
         let mut inner = ("application/sdp".to_owned(), SDP.to_vec());
         for level in 0..=NESTING_MAX {
             inner = Writer::new(&format!("b{level}")).part(&inner.0, &[], inner.1).finish();

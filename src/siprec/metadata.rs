@@ -64,6 +64,8 @@ pub enum Flag {
     Crossed,
     /// There was none, and the participants come from header fields.
     FromHeaders,
+    /// A body that could not be taken apart, or of no type: kept as it came, and not read.
+    Unread,
 }
 
 impl Flag {
@@ -78,6 +80,7 @@ impl Flag {
             Flag::Dangling => "dangling",
             Flag::Crossed => "crossed",
             Flag::FromHeaders => "from_headers",
+            Flag::Unread => "unread",
         }
     }
 }

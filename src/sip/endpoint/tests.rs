@@ -600,6 +600,26 @@ fn requests_outside_of_dialogs_are_refused_by_kind() {
 }
 
 #[test]
+fn a_body_that_is_encoded_is_refused_unless_it_may_be_ignored() {
+    let mut recorder = Recorder::new();
+    let mut cseq = 0;
+    let mut answer = |headers: &str, body: &str| {
+        cseq += 1;
+        let text = request("OPTIONS", &format!("o{cseq}"), cseq, "", headers);
+        let length = format!("Content-Length: {}\n\n{body}", body.len());
+        recorder.feed(&text.replace("Content-Length: 0\n\n", &length)).0.remove(0)
+    };
+    let refused = answer("Content-Encoding: gzip\n", "x");
+    assert_eq!((refused.code(), refused.header("Accept-Encoding").as_deref()), (Some(415), Some("identity")));
+    assert_eq!(answer("e: identity, deflate\n", "x").code(), Some(415));
+    assert_eq!(answer("e: Identity\n", "x").code(), Some(200));
+    assert_eq!(answer("e: gzip\n", "").code(), Some(200));
+    let optional = "e: gzip\nContent-Disposition: x; handling = optional\n";
+    assert_eq!(answer(optional, "x").code(), Some(200));
+    assert_eq!(recorder.endpoint.counters().encoding_refused, 2);
+}
+
+#[test]
 fn options_say_what_we_can_until_we_drain() {
     let mut recorder = Recorder::new();
     let (sent, events) = recorder.feed(&request("OPTIONS", "o1", 1, "", "Max-Forwards: 0\n"));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::sip::dialog::{Dialog, Unacked};
 use crate::sip::gate::Verdict;
+use crate::sip::lex;
 use crate::sip::multipart;
 use crate::sip::server::Receipt;
 use crate::sip::session_timer::Terms;
@@ -399,6 +400,8 @@ enum No {
     Scheme,
     /// It requires these.
     Options(String),
+    /// Its body is encoded.
+    Encoding,
     /// A method that a recorder does not serve.
     Method,
     /// A method that nobody knows.
@@ -421,6 +424,7 @@ impl No {
         match self {
             No::Scheme => &mut counters.uri_scheme_refused,
             No::Options(_) => &mut counters.option_refused,
+            No::Encoding => &mut counters.encoding_refused,
             No::Method => &mut counters.method_refused,
             No::Unknown => &mut counters.method_unknown,
             No::Dialog(_) => &mut counters.no_dialog,
@@ -434,6 +438,7 @@ impl No {
         match self {
             No::Scheme => Answer::new(416, "Unsupported URI Scheme"),
             No::Options(unknown) => Answer::new(420, "Bad Extension").header("Unsupported", &unknown),
+            No::Encoding => Answer::new(415, "Unsupported Media Type").header("Accept-Encoding", "identity"),
             No::Method => Answer::new(405, "Method Not Allowed").header("Allow", ALLOW),
             No::Unknown => Answer::new(501, "Not Implemented").header("Allow", ALLOW),
             No::Dialog(reason) => Answer::new(481, reason),
@@ -452,5 +457,17 @@ fn refusal(message: &Message) -> Option<No> {
     }
     let unknown: Vec<String> =
         message.require().into_iter().filter(|tag| !KNOWN_OPTIONS.contains(&tag.as_str())).collect();
-    (!unknown.is_empty()).then(|| No::Options(unknown.join(", ")))
+    if !unknown.is_empty() {
+        return Some(No::Options(unknown.join(", ")));
+    }
+    is_encoded(message).then_some(No::Encoding)
+}
+
+/// Whether its body is compressed, or encoded otherwise, and asks to be understood (RFC 3261 section 8.2.3). A BYE ends the call all the same.
+fn is_encoded(message: &Message) -> bool {
+    let plain = |encoding: &String| encoding.eq_ignore_ascii_case("identity");
+    let disposition = message.header("Content-Disposition").unwrap_or_default();
+    let optional = lex::params(&disposition).any(|param| matches!(param, ("handling", Some("optional"))));
+    let ends = matches!(message.method(), Method::Bye | Method::Cancel);
+    !ends && !message.body().is_empty() && !optional && !message.list("Content-Encoding").iter().all(plain)
 }
