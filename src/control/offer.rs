@@ -80,7 +80,8 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The first offer's. `address` gives what we tell as ours, of the family that is asked for if any is; the entropy is for the answer's `o=` and for our keys.
+    /// The first offer's. One that has ended all of its streams leaves nothing to record, where a later one only holds what there is. `address` gives
+    /// what we tell as ours, of the family that is asked for if any is; the entropy is for the answer's `o=` and for our keys.
     pub fn new(
         offer: Description,
         only: Vec<Payload>,

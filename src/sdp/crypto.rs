@@ -51,8 +51,9 @@ impl Crypto {
         let tag = words.next().filter(|tag| tag.len() <= 9 && tag.bytes().all(|b| b.is_ascii_digit()))?;
         let name = words.next()?;
         let suite = Suite::named(name)?;
-        let keys: Option<Vec<Keys>> =
-            words.next()?.split(';').take(SRTP_MASTERS_MAX).map(|key| keys(suite, key)).collect();
+        // Some end the list with a semicolon.
+        let list = words.next()?.split(';').filter(|key| !key.is_empty());
+        let keys: Option<Vec<Keys>> = list.take(SRTP_MASTERS_MAX).map(|key| keys(suite, key)).collect();
         let keys = keys?;
         let mki_bytes = keys.first()?.mki().len();
         // Keys are told apart by identifiers of one length (section 6.1).

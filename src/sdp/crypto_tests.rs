@@ -69,6 +69,7 @@ fn lines_are_taken_as_clients_write_them() {
         ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128}|2^31")),
         ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128}|1048576|4294967295:4")),
         ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128}|1:1")),
+        ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128};")),
         ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128}|2^20|1:4;inline:{KEY_128}|2^20|2:4")),
         ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128} WSH=1024 KDR=0 -X-vendor")),
         ("AES_CM_128_HMAC_SHA1_80", format!("{KEY_128} UNENCRYPTED_SRTCP")),
@@ -91,6 +92,7 @@ fn lines_are_taken_as_clients_write_them() {
     ] {
         assert_eq!(taken(suite, &rest), None, "{suite} {rest}");
     }
+    assert_eq!(Crypto::parse("1 AES_CM_128_HMAC_SHA1_80 ;"), None, "no key");
     assert_eq!(Crypto::parse(&format!("x AES_CM_128_HMAC_SHA1_80 inline:{KEY_128}")), None, "no tag");
     let several = taken("AES_CM_128_HMAC_SHA1_80", &format!("{KEY_128}|1:4;inline:{KEY_128}|2:4")).unwrap();
     assert_eq!(

@@ -102,7 +102,7 @@ impl Dialog {
             remote: header("From"),
             remote_tag: invite.from().tag().to_owned(),
             target,
-            routes: invite.list("Record-Route"),
+            routes: routes(invite),
             remote_cseq: Some(invite.cseq().number),
             ..Dialog::new(invite.call_id().to_owned(), local_tag, peer, now)
         }
@@ -196,7 +196,7 @@ impl Dialog {
         if !self.confirmed {
             self.remote = response.header("To").map_or_else(String::new, |to| to.into_owned());
             self.remote_tag = response.to().tag().to_owned();
-            self.routes = response.list("Record-Route");
+            self.routes = routes(response);
             self.routes.reverse();
             self.confirmed = true;
         }
@@ -269,6 +269,13 @@ impl Dialog {
             fallback => (self.peer, fallback.filter(|_| reliable)),
         }
     }
+}
+
+/// The route set (RFC 3261 section 12.1). Without its brackets, which are no choice here (section 20.34), a route's parameters would count as
+/// the header's.
+fn routes(message: &Message) -> Vec<String> {
+    let bracketed = |route: String| if route.contains('<') { route } else { format!("<{route}>") };
+    message.list("Record-Route").into_iter().map(bracketed).collect()
 }
 
 /// Our host as the peer should see it.

@@ -347,10 +347,8 @@ crate::counters! {
         pub option_refused: u64,
         /// Requests answered 415: their body is encoded.
         pub encoding_refused: u64,
-        /// Requests answered 405: their method is known and not served.
-        pub method_refused: u64,
-        /// Requests answered 501: their method is not known.
-        pub method_unknown: u64,
+        /// Requests answered 501: their method is not served.
+        pub method_unserved: u64,
         /// Requests answered 481: their dialog, or what they cancel or acknowledge, is not there (any more).
         pub no_dialog: u64,
         /// Requests answered 500: their CSeq is lower than that of one before.

@@ -122,10 +122,10 @@ impl Uri {
     }
 
     /// The URI as a request line may hold it: without its headers (`?...`, RFC 3261 section 19.1.1). `None` if nothing is left, or
-    /// something that would tear the line apart.
+    /// something that would tear the line apart, or for `*`, which is a Contact and no URI (section 20.10).
     pub fn request_uri(&self) -> Option<&str> {
         let text = &self.text[..self.headers.start];
-        Uri::fits_request_line(text).then_some(text)
+        (text != "*" && Uri::fits_request_line(text)).then_some(text)
     }
 
     /// Whether a request line with this between its blanks can be read again.

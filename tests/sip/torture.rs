@@ -196,20 +196,20 @@ fn every_message_has_its_outcome_at_a_recorder() {
     assert!(differing.is_empty() && OUTCOMES.len() == TORTURE.len(), "{differing:#?}");
 }
 
-/// Why, where it is not plain: methods that a recorder does not serve get 405 or 501, requests of an unknown dialog 481, schemes that it does
+/// Why, where it is not plain: methods that a recorder does not serve get 501, requests of an unknown dialog 481, schemes that it does
 /// not know 416, options that it does not know 420; responses to nothing, and requests that lack what an answer repeats, get nothing. What
 /// `invut` and `sdp01` hold is for whoever reads bodies; a Max-Forwards of 0 (`zeromf`) only matters to proxies.
 const OUTCOMES: [(&str, &str); 49] = [
     ("wsinv", "481"),
     ("intmeth", "501"),
     ("esc01", "100 call"),
-    ("escnull", "405"),
+    ("escnull", "501"),
     ("esc02", "501"),
     ("lwsdisp", "200"),
-    ("dblreq", "405"),
+    ("dblreq", "501"),
     ("semiuri", "200"),
     ("transports", "200"),
-    ("mpart01", "405"),
+    ("mpart01", "481"),
     ("unreason", ""),
     ("noreason", ""),
     ("badinv01", "400"),
@@ -224,7 +224,7 @@ const OUTCOMES: [(&str, &str); 49] = [
     ("trws", "400"),
     ("escruri", "100 call"),
     ("baddate", "100 call"),
-    ("regbadct", "405"),
+    ("regbadct", "501"),
     ("badaspec", "200"),
     ("baddn", "200"),
     ("badvers", "505"),
@@ -235,17 +235,17 @@ const OUTCOMES: [(&str, &str); 49] = [
     ("insuf", ""),
     ("unkscm", "416"),
     ("novelsc", "416"),
-    ("unksm2", "405"),
+    ("unksm2", "501"),
     ("bext01", "420"),
     ("invut", "100 call"),
-    ("regaut01", "405"),
+    ("regaut01", "501"),
     ("multi01", "400"),
     ("mcl01", "400"),
     ("bcast", ""),
     ("zeromf", "200"),
-    ("cparam01", "405"),
-    ("cparam02", "405"),
-    ("regescrt", "405"),
+    ("cparam01", "501"),
+    ("cparam02", "501"),
+    ("regescrt", "501"),
     ("inv2543", "100 call"),
     ("longreq", "100 call"),
     ("sdp01", "100 call"),

@@ -588,8 +588,9 @@ fn requests_outside_of_dialogs_are_refused_by_kind() {
         recorder.codes(&request(method, &format!("{method}{cseq}"), cseq, "", extra))[0]
     };
     assert_eq!(code("BYE", ""), 481);
-    assert_eq!(code("REGISTER", ""), 405);
-    assert_eq!(code("SUBSCRIBE", ""), 405);
+    assert_eq!(code("MESSAGE", ""), 481);
+    assert_eq!(code("REGISTER", ""), 501);
+    assert_eq!(code("SUBSCRIBE", ""), 501);
     assert_eq!(code("NEWMETHOD", ""), 501);
     assert_eq!(code("INVITE", "Require: siprec, 100rel, Timer\n"), 100);
     assert_eq!(code("INVITE", "Require: nothingSupportsThis\n"), 420);
@@ -617,6 +618,37 @@ fn a_body_that_is_encoded_is_refused_unless_it_may_be_ignored() {
     let optional = "e: gzip\nContent-Disposition: x; handling = optional\n";
     assert_eq!(answer(optional, "x").code(), Some(200));
     assert_eq!(recorder.endpoint.counters().encoding_refused, 2);
+}
+
+/// Our BYE in a call whose INVITE had this instead of its Contact, and where it goes.
+fn bye_after(headers: &str) -> (Peer, Message) {
+    let mut recorder = Recorder::new();
+    let contact = "Contact: <sip:src@10.0.0.1:5070>;+sip.src\n";
+    let (dialog, request) = recorder.ring(&invite(1).replace(contact, headers));
+    let tag = recorder.accept(request);
+    recorder.feed(&inside("ACK", 1, &tag));
+    recorder.endpoint.bye(recorder.now, dialog).unwrap();
+    let Some(Action::Send { to, bytes, .. }) = recorder.endpoint.poll(recorder.now) else {
+        panic!("nothing sent")
+    };
+    (to, Message::parse_datagram(&bytes).unwrap())
+}
+
+#[test]
+fn a_star_is_nowhere_to_send_to() {
+    let (_, bye) = bye_after("Contact: *\n");
+    assert_eq!(bye.uri().unwrap().as_str(), "sip:src@10.0.0.1");
+}
+
+#[test]
+fn a_route_without_brackets_keeps_its_parameters() {
+    let contact = "Contact: <sip:src@10.0.0.1:5070>\n";
+    let (to, bye) = bye_after(&format!("{contact}Record-Route: sip:10.0.0.5:5080;lr\n"));
+    assert_eq!(
+        (to.remote, bye.list("Route")),
+        ("10.0.0.5:5080".parse().unwrap(), vec!["<sip:10.0.0.5:5080;lr>".to_owned()])
+    );
+    assert_eq!(bye.uri().unwrap().as_str(), "sip:src@10.0.0.1:5070");
 }
 
 #[test]

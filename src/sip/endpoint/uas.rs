@@ -122,11 +122,13 @@ impl Endpoint {
         match message.method() {
             Method::Invite => self.on_invite(now, from, request, message),
             Method::Options => self.on_options(now, request),
-            Method::Bye | Method::Update | Method::Info | Method::Prack | Method::Notify => {
-                self.refuse(now, request, No::Dialog(UNKNOWN));
-            }
-            Method::Other(_) => self.refuse(now, request, No::Unknown),
-            _ => self.refuse(now, request, No::Method),
+            Method::Bye
+            | Method::Update
+            | Method::Info
+            | Method::Prack
+            | Method::Notify
+            | Method::Message => self.refuse(now, request, No::Dialog(UNKNOWN)),
+            _ => self.refuse(now, request, No::Unserved),
         }
     }
 
@@ -187,7 +189,7 @@ impl Endpoint {
                 self.bind(request, id);
                 self.event(Event::InDialog { dialog: id, request, message: Box::new(message) });
             }
-            _ => self.refuse(now, request, No::Unknown),
+            _ => self.refuse(now, request, No::Unserved),
         }
     }
 
@@ -402,10 +404,8 @@ enum No {
     Options(String),
     /// Its body is encoded.
     Encoding,
-    /// A method that a recorder does not serve.
-    Method,
-    /// A method that nobody knows.
-    Unknown,
+    /// A method that a recorder does not serve, or that nobody knows.
+    Unserved,
     /// What it belongs to is not there; the reason phrase.
     Dialog(&'static str),
     /// A lower CSeq than before.
@@ -425,8 +425,7 @@ impl No {
             No::Scheme => &mut counters.uri_scheme_refused,
             No::Options(_) => &mut counters.option_refused,
             No::Encoding => &mut counters.encoding_refused,
-            No::Method => &mut counters.method_refused,
-            No::Unknown => &mut counters.method_unknown,
+            No::Unserved => &mut counters.method_unserved,
             No::Dialog(_) => &mut counters.no_dialog,
             No::Order => &mut counters.out_of_order,
             No::Glare => &mut counters.glare,
@@ -439,8 +438,7 @@ impl No {
             No::Scheme => Answer::new(416, "Unsupported URI Scheme"),
             No::Options(unknown) => Answer::new(420, "Bad Extension").header("Unsupported", &unknown),
             No::Encoding => Answer::new(415, "Unsupported Media Type").header("Accept-Encoding", "identity"),
-            No::Method => Answer::new(405, "Method Not Allowed").header("Allow", ALLOW),
-            No::Unknown => Answer::new(501, "Not Implemented").header("Allow", ALLOW),
+            No::Unserved => Answer::new(501, "Not Implemented").header("Allow", ALLOW),
             No::Dialog(reason) => Answer::new(481, reason),
             No::Order => Answer::new(500, "CSeq Out of Order"),
             No::Glare => Answer::new(491, "Request Pending"),
