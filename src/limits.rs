@@ -366,6 +366,8 @@ pub const KEPT_MESSAGES_MAX: usize = 64;
 pub const KEPT_MESSAGE_BYTES_MAX: usize = 128 * 1024;
 /// Metadata revisions kept per recording, raw; of further ones only the last is.
 pub const METADATA_REVISIONS_MAX: usize = 256;
+/// Bytes of raw metadata that all live calls hold together: 8 KB for each of [`CALLS_MAX`]. A manifest that is being written has a copy of its own.
+pub const METADATA_TOTAL_BYTES_MAX: usize = 256 << 20;
 /// Bytes of raw metadata kept per recording.
 pub const METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 

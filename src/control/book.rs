@@ -40,6 +40,8 @@ pub(super) struct Book {
     dossier: Dossier,
     intervals: Intervals,
     metadata_bytes: usize,
+    /// How many more all calls together may keep.
+    pub room: usize,
     message_bytes: usize,
     /// The INVITE has been taken in.
     begun: bool,
@@ -57,6 +59,7 @@ impl Book {
             dossier: Dossier::default(),
             intervals: Intervals::default(),
             metadata_bytes: 0,
+            room: 0,
             message_bytes: 0,
             begun: false,
             cuts: Cuts::default(),
@@ -99,11 +102,16 @@ impl Book {
         let first = !std::mem::replace(&mut self.begun, true);
         flags.extend(unread.map(|_| Flag::Unread));
         let Some(raw) = bodies.metadata.or(unread) else { return first };
+        let kept = &raw[..raw.len().min(self.room)];
+        if kept.len() < raw.len() {
+            self.cuts.revisions_cut += 1;
+            self.note("the metadata is cut: all calls together had more of it than is kept");
+        }
         let flags = flags.iter().map(|flag| flag.name().to_owned()).collect();
         // The same method again, but not the first request: it has a name of its own in every book on SIP.
         let again = !first && *message.method() == Method::Invite;
         let method = if again { "re-INVITE" } else { message.method().as_str() };
-        self.keep(MetadataRevision::new(time, method, raw, flags), raw.len());
+        self.keep(MetadataRevision::new(time, method, kept, flags), kept.len());
         true
     }
 
@@ -137,6 +145,11 @@ impl Book {
         self.message_bytes += bytes;
         let (at, method) = (at.to_owned(), method.to_owned());
         self.manifest.sip.messages.push(SipMessage { at, last: None, count: 1, method, headers });
+    }
+
+    /// Bytes of raw metadata that it holds.
+    pub fn metadata_bytes(&self) -> usize {
+        self.metadata_bytes
     }
 
     /// Keeps a revision raw. Beyond the limits it takes the place of the last one, so that the newest is always there.

@@ -57,6 +57,8 @@ pub(super) struct Call {
     pub(super) pauses: Pauses,
     /// Tracks that placement counts for it.
     pub placed: usize,
+    /// Bytes of raw metadata that are counted for it.
+    pub held: usize,
     /// When its timer is set to.
     pub due: Option<Mono>,
     pub(super) book: Book,
@@ -118,6 +120,7 @@ impl<E: Entropy> Control<E> {
         let shard = self.shards.place(terms.tracks.len(), now.mono)?;
         self.rate.iter_mut().for_each(|rate| rate.take(now.mono));
         let mut call = self.new_call(arrival, terms, shard, now);
+        call.book.room = self.metadata_left;
         call.book.revision(now.wall, arrival.invite, bodies);
         let id = call.id;
         self.keys.asked(now.mono);
@@ -152,6 +155,7 @@ impl<E: Entropy> Control<E> {
             waiting: None,
             growing: None,
             pauses: Pauses::new(self.rules.pause),
+            held: 0,
             due: None,
             book,
             request: arrival.request,

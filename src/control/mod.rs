@@ -37,6 +37,7 @@ pub use refusal::Refusal;
 pub use view::{CallDetail, CallSummary, PartyView, TrackView};
 
 use crate::base::{Entropy, Mono, Rate};
+use crate::limits::METADATA_TOTAL_BYTES_MAX;
 use crate::link::{CallId, Event as ShardEvent, PauseHow, Refusal as ShardRefusal, ShardStats};
 use crate::seal::WrappedKey;
 use crate::sip::{DialogId, Event as SipEvent};
@@ -91,6 +92,8 @@ pub struct Control<E> {
     entropy: E,
     world: World,
     draining: bool,
+    /// How many bytes of raw metadata may still be kept.
+    metadata_left: usize,
     rate: Option<Rate>,
     keys: KeyCircuit,
     /// Everything is paused, those to come included.
@@ -120,6 +123,7 @@ impl<E: Entropy> Control<E> {
             entropy,
             world: World::default(),
             draining: false,
+            metadata_left: METADATA_TOTAL_BYTES_MAX,
             rate,
             keys: KeyCircuit::default(),
             paused: None,
@@ -324,8 +328,12 @@ impl<E: Entropy> Control<E> {
     /// Lets `act` change a call, then puts its timer right and forgets it if it is over.
     fn with(&mut self, id: CallId, act: impl FnOnce(&mut Call, &mut E, &mut Outbox)) {
         let Some(call) = self.calls.get_mut(&id) else { return };
+        call.book.room = self.metadata_left;
         act(call, &mut self.entropy, &mut self.out);
         self.out.cuts.add(&call.book.take_cuts());
+        let held = call.book.metadata_bytes();
+        self.metadata_left =
+            (self.metadata_left + std::mem::replace(&mut call.held, held)).saturating_sub(held);
         self.out.cuts.labels += std::mem::take(&mut call.terms.forgotten);
         let tracks = call.terms.tracks.len();
         self.shards.resize(call.shard, std::mem::replace(&mut call.placed, tracks), tracks, self.clock);
@@ -344,6 +352,7 @@ impl<E: Entropy> Control<E> {
         let Some(call) = self.calls.remove(&id) else { return };
         call.due.map(|at| self.due.remove(&(at, id)));
         self.dialogs.remove(&call.dialog);
+        self.metadata_left += call.held;
         self.shards.release(call.shard, call.placed, self.clock);
         if let Some(calls) = self.peer_calls.get_mut(&call.peer.name) {
             *calls -= 1;

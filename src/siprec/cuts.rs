@@ -43,6 +43,8 @@ crate::counters! {
         pub messages: u64,
         /// Raw documents that took the place of another.
         pub revisions: u64,
+        /// Raw documents cut because all calls together held as much as they may.
+        pub revisions_cut: u64,
     }
 }
 

@@ -143,6 +143,26 @@ fn metadata_is_kept_raw_with_its_history_and_repeats_are_no_news() {
 }
 
 #[test]
+fn all_calls_together_keep_so_much_metadata_and_no_more_and_go_on() {
+    let mut world = World::new();
+    world.control.metadata_left = METADATA.len() + 100;
+    world.live(1);
+    world.live(2);
+    world.pass(200);
+    let manifest = world.last_manifest();
+    assert_eq!(manifest.metadata[0].bytes().unwrap(), &METADATA.as_bytes()[..100]);
+    assert_eq!(
+        (manifest.participants[0].id.as_str(), manifest.notes.len()),
+        ("a", 1),
+        "it is read all the same"
+    );
+    assert_eq!(world.control.cuts().revisions_cut, 1);
+    world.bye(1, None);
+    world.shard_closes(1, Ok(()));
+    assert_eq!(world.control.metadata_left, METADATA.len(), "what it had is free again");
+}
+
+#[test]
 fn headers_of_later_requests_are_kept_with_their_times() {
     let mut world = World::new();
     world.live(1);
