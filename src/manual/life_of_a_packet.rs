@@ -26,7 +26,7 @@
 //!    recording session. A source is anchored where its first packet arrives; its timestamps carry it on from there, whatever
 //!    the order of arrival. A new source, a jump, or a clock that has drifted gets a new anchor, which the manifest lists.
 //!    So does one that stays behind: where a sender stalls and goes on as if nothing had been, or the way becomes longer for good, a horizon's worth of
-//!    audio (120 ms at least) comes too late, as `late`, and what comes then lies where it arrives; the rest of the gap is `drift`. A burst moves
+//!    audio (40 ms at least) comes too late, as `late`, and what comes then lies where it arrives; the rest of the gap is `drift`. A burst moves
 //!    nothing, and neither does who is late once. Behind a hold in which the timestamps stood still nothing is lost: the gap is `hold`.
 //! 7. **Is it to be recorded?** A pause is two positions: what lies between them is thrown away here, before the copy, and counted as `paused`.
 //!    Position decides, not arrival: what was said before the pause is kept though it comes in it, and what was said in it is thrown away

@@ -101,8 +101,8 @@ impl Track {
             first: None,
             heard_until: 0,
             held: false,
-            // A clock that is less behind is put right as one that has drifted.
-            patience: (horizon as i64).max(samples(DRIFT_FORCE)),
+            // Less is jitter, whatever the horizon.
+            patience: (horizon as i64).max(samples(DRIFT_CORRECT)),
             pauses: Pauses::default(),
             reason: Reason::default(),
             gaps: Gaps::new(number),

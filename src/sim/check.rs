@@ -15,8 +15,10 @@ use crate::link::TrackReport;
 use crate::media::{Cause, Counters, Fate, Interval};
 use crate::ring::sim::net::{Class, Sent};
 
-/// Audio may lie this far from where it arrived, beside what the network and the machine added: 1 s in samples.
-const FROM_ARRIVAL_MAX: i64 = 8000;
+/// Audio may lie this far from where it arrived, beside what the network and the machine added: the longest horizon, a frame, and two ticks.
+const FROM_ARRIVAL_MAX: i64 = 8500;
+/// A stall may cost so much audio: the longest horizon, and what the network adds.
+const STALL_COST_MAX: u64 = 6000;
 /// More packets than a stream holds back and sends at once.
 const TALK_PACKETS: usize = 10;
 
@@ -312,7 +314,7 @@ pub fn cut_off(
     Ok(found)
 }
 
-/// Of a well-behaved call, everything that arrived before an instant is heard.
+/// Of a well-behaved call, everything that arrived before an instant is heard, but for a horizon's worth at each stall.
 pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: Mono) -> Result<(), String> {
     for (track, found) in found.iter().enumerate() {
         let heard = found.packets(call.tracks[track].habits.ptime_ms * 8);
@@ -320,7 +322,11 @@ pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: M
         let missing = |(first, (_, arrival)): &(&u64, &(u64, Mono))| {
             *arrival < before && !heard.contains(first) && !is_excused(call, track, *arrival)
         };
-        if let Some((first, (_, arrival))) = delivered.iter().find(missing) {
+        let stalls = call.tracks[track].diary.as_ref().map_or(0, |diary| diary.borrow().stalls.len());
+        let lost: u64 = delivered.iter().filter(missing).map(|(_, (samples, _))| samples).sum();
+        if lost > stalls as u64 * STALL_COST_MAX
+            && let Some((first, (_, arrival))) = delivered.iter().find(missing)
+        {
             let at = call.position(*arrival);
             return Err(format!(
                 "call {} track {track}: sample {first} came at {at} and is not heard",

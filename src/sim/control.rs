@@ -55,7 +55,11 @@ impl World {
             | Later::Resume { call }
                 if self.calls[call].progress != Progress::Live => {}
             Later::Hold { call, track, held } => {
-                self.calls[call].tracks[track].held = held;
+                let held_track = &mut self.calls[call].tracks[track];
+                held_track.held = held;
+                if let Some(diary) = &held_track.diary {
+                    diary.borrow_mut().frozen = held && held_track.habits.freezes;
+                }
                 let (id, tracks) = (self.calls[call].id(), self.calls[call].track_plans());
                 self.tell(call, Command::Update { call: id, revision: 0, tracks });
             }

@@ -39,6 +39,10 @@ pub struct Diary {
     pub ended: bool,
     /// When it began to send from another port.
     pub moves: Vec<Mono>,
+    /// When it stood still and went on as if nothing had been, or its way became longer.
+    pub stalls: Vec<Mono>,
+    /// It sends nothing and its timestamps stand still: it is on hold.
+    pub frozen: bool,
     /// When it was told to stop, if it was: it leaves without a word.
     pub stopped: Option<Mono>,
 }
@@ -68,6 +72,10 @@ pub struct Habits {
     pub burst: u64,
     /// Somebody else sends a few packets in between.
     pub stranger: u64,
+    /// Stands still for 0.2 to 0.7 s and goes on where its timestamps stood.
+    pub stall: u64,
+    /// Its timestamps stand still while it is on hold.
+    pub freezes: bool,
     /// Goes on from another port without a word.
     pub moves: u64,
     /// Parts per million by which its clock is slow.
@@ -89,14 +97,17 @@ impl Habits {
             garbage: 0,
             burst: 0,
             stranger: 0,
+            stall: 0,
+            freezes: false,
             moves: 0,
             slow_ppm: 0,
         }
     }
 
-    /// The same, where habits are drawn.
-    pub fn plain_of(_: &mut Prng) -> Habits {
-        Habits::plain()
+    /// The same, where habits are drawn; some stall, and some stand still on hold.
+    pub fn plain_of(prng: &mut Prng) -> Habits {
+        let stall = if prng.chance(200) { 1 + prng.below(10) } else { 0 };
+        Habits { stall, freezes: prng.chance(400), ..Habits::plain() }
     }
 
     /// A well-behaved stream whose source moves, or is disputed.
@@ -120,6 +131,8 @@ impl Habits {
             garbage: rate(300, 40),
             burst: rate(100, 15),
             stranger: 0,
+            stall: rate(150, 10),
+            freezes: rate(400, 1) > 0,
             moves: 0,
             slow_ppm: if rate(100, 1) > 0 { 300 } else { 0 },
         }
@@ -436,6 +449,10 @@ impl Sender for Stream {
             self.diary.borrow_mut().ended = true;
             return;
         }
+        if self.diary.borrow().frozen {
+            self.start = self.start + Duration::from_millis(self.habits.ptime_ms);
+            return;
+        }
         // After a hold-back everything that was due leaves at once.
         let due = std::mem::take(&mut self.held_back) + 1;
         if self.quiet.is_some_and(|(from, until)| (from..until).contains(&now)) {
@@ -447,6 +464,10 @@ impl Sender for Stream {
         (0..due).for_each(|_| self.one_slot(now, out));
         if self.prng.chance(self.habits.burst) {
             self.held_back = 1 + self.prng.below(8);
+        }
+        if self.prng.chance(self.habits.stall) {
+            self.start = self.start + Duration::from_millis(200 + self.prng.below(500));
+            self.diary.borrow_mut().stalls.push(now);
         }
     }
 }
