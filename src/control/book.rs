@@ -10,7 +10,7 @@ use crate::link::{Payload, SegmentReport, TrackReport};
 use crate::media::{Interval, Intervals};
 use crate::recording::Manifest;
 use crate::recording::manifest::*;
-use crate::sip::{Message, Method, Peer};
+use crate::sip::{Message, Method};
 use crate::siprec::{Bodies, Cuts, Dossier, Flag, TrackIdentity, identify_over_time};
 
 /// Header fields that only say how a message travelled, or that are secrets.
