@@ -28,9 +28,9 @@
 //!    So does one that stays behind: where a sender stalls and goes on as if nothing had been, or the way becomes longer for good, a horizon's worth of
 //!    audio (40 ms at least) comes too late, as `late`, and what comes then lies where it arrives; the rest of the gap is `drift`. A burst moves
 //!    nothing, and neither does who is late once. Behind a hold in which the timestamps stood still nothing is lost: the gap is `hold`.
-//! 7. **Is it to be recorded?** A pause is two positions: what lies between them is thrown away here, before the copy, and counted as `paused`.
-//!    Position decides, not arrival: what was said before the pause is kept though it comes in it, and what was said in it is thrown away
-//!    though it comes after it. Only what had been placed when the pause began stays. A pause in silence leaves silence; a cut ends the segment
+//! 7. **Is it to be recorded?** What arrives in a pause is thrown away here, before the copy, and counted as `paused`, wherever it belongs:
+//!    once a pause is confirmed nothing that comes is heard, were the source ever so far behind. So is what was said in it and comes after it. What
+//!    had come when the pause began stays. A pause in silence leaves silence; a cut ends the segment
 //!    once the horizon has passed, and the next one begins at the resume (a cut shorter than the horizon is silence). Either way the stretch is an
 //!    interval with the cause `pause`.
 //! 8. **One copy.** The payload is copied, interleaved with the other tracks as channels, to the very place from which it will be

@@ -51,6 +51,13 @@ impl Gaps {
         self.explain(gap);
     }
 
+    /// What is open of `[start, end)` is so for this reason.
+    pub(super) fn settle_open(&mut self, start: u64, end: u64, cause: Cause) {
+        if let Some((from, to)) = self.open {
+            self.settle(self.interval(start.max(from), end.min(to), cause, 0));
+        }
+    }
+
     /// Audio up to `end` is there: what was open before it has been explained.
     pub(super) fn close_open(&mut self, end: u64) {
         self.open = self.open.filter(|open| open.1 > end).map(|open| (open.0.max(end), open.1));

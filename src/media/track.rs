@@ -12,6 +12,7 @@ use super::pauses::Pauses;
 use super::source::{JUMP_TOLERANCE, Source, Step};
 use super::{Cause, Counters, Fate, Interval, Payload, SAMPLE_RATE};
 use crate::base::Mono;
+use crate::base::planted::{Bug, planted};
 use crate::limits::{AHEAD_MAX, DRIFT_CORRECT, DRIFT_FORCE, SOURCES_MAX};
 use crate::rtp::{Packet, Reception, ReportBlock, Seen};
 
@@ -156,19 +157,19 @@ impl Track {
         self.held
     }
 
-    /// From position `at` on nothing is recorded. While paused it does nothing.
+    /// What arrives from position `at` on is not recorded. While paused it does nothing.
     pub fn pause(&mut self, at: u64) {
         self.pauses.begin(at);
     }
 
-    /// From position `at` on audio is recorded again. What came early, and was thrown away, makes the pause longer.
+    /// What arrives from position `at` on is recorded again. What came early, and was thrown away, makes the pause longer.
     pub fn resume(&mut self, at: u64) {
-        self.pauses.end(at.max(self.frontier));
+        self.pauses.end(at, self.frontier);
     }
 
-    /// `[from, to)` in parts that are to be recorded, or, if `true`, thrown away.
+    /// `[from, to)` of audio that came in no pause, in parts that are to be recorded, or, if `true`, thrown away.
     pub fn parts(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, i64, bool)> + use<> {
-        self.pauses.parts(from, to)
+        self.pauses.parts_of_audio(from, to)
     }
 
     /// `[from, to)` lies in a pause and in no segment.
@@ -213,8 +214,10 @@ impl Track {
             }
             _ => self.in_order(index, step, packet.marker, matches!(seen, Seen::Jump { .. })),
         };
-        self.cover(position, length);
-        Verdict::Audio { position }
+        let paused = self.pauses.takes(arrival, position.max(0) as u64, self.heard_until);
+        let recorded = !paused || planted(Bug::PauseLeaks);
+        self.cover(position, length, recorded);
+        if recorded { Verdict::Audio { position } } else { Verdict::Done(Fate::Paused) }
     }
 
     /// The window had sealed `[start, end)` of a packet before it came.
@@ -385,14 +388,15 @@ impl Track {
         at - step.timestamp
     }
 
-    /// Notes that `[position, position + length)` holds audio, and why what lies between it and the frontier does not.
-    fn cover(&mut self, position: i64, length: u64) {
+    /// Notes that audio came for `[position, position + length)`, recorded or thrown away, and why what lies between it and the frontier does not.
+    fn cover(&mut self, position: i64, length: u64, recorded: bool) {
         let end = (position + length as i64).max(0) as u64;
         let start = position.max(0) as u64;
         if end <= start {
             return;
         }
-        for (from, to, _) in self.parts(start as i64, end as i64).filter(|(_, _, paused)| !paused) {
+        let parts = self.parts(start as i64, end as i64).filter(|(_, _, paused)| recorded && !paused);
+        for (from, to, _) in parts {
             self.first = Some(self.first.map_or(from as u64, |first| first.min(from as u64)));
             self.heard_until = self.heard_until.max(to as u64);
         }
@@ -403,6 +407,9 @@ impl Track {
             let cause = self.reason.cause();
             let packets = if cause == Cause::Loss { self.reason.missing } else { 0 };
             self.gaps.explain_up_to_audio(self.gaps.interval(self.frontier, start, cause, packets));
+        }
+        if !recorded {
+            self.gaps.settle_open(start, end, Cause::Pause);
         }
         self.frontier = end;
         self.reason = Reason { held: self.held, ..Reason::default() };
@@ -517,6 +524,22 @@ mod tests {
                 told.iter().filter(|told| told.2 == Cause::Pause).map(|told| told.1 - told.0).sum();
             assert_eq!(paused, if resumes { 1_160 - 320 } else { 1_500 - 320 }, "{told:?}");
         }
+    }
+
+    #[test]
+    fn what_comes_in_a_pause_is_thrown_away_wherever_it_belongs_and_what_came_before_stays() {
+        let mut bench = Bench::new();
+        bench.packet(1, 0, 0);
+        // It is 125 ms behind.
+        assert_eq!(bench.packet(2, 160, 1_160), Some(160));
+        bench.track.pause(1_200);
+        assert_eq!(bench.packet(3, 320, 1_320), None);
+        assert_eq!(bench.packet(4, 480, 1_190), Some(480), "handed over late");
+        bench.seal(3_000);
+        bench.track.resume(3_000);
+        assert_eq!(bench.packet(5, 3_000, 3_100), Some(3_000));
+        bench.seal(3_160);
+        assert_eq!(bench.settled(), [(320, 480, Cause::Pause, 0), (640, 3_000, Cause::Pause, 0)]);
     }
 
     #[test]

@@ -356,3 +356,35 @@ fn a_stall_costs_a_horizon_of_audio_and_a_hold_none() {
         }
     }
 }
+
+#[test]
+fn nothing_that_comes_in_a_pause_is_heard_however_far_its_source_is_behind() {
+    for (behind, how) in
+        [0, 100, 160, 300].into_iter().flat_map(|ms| [(ms, PauseHow::Silence), (ms, PauseHow::Cut)])
+    {
+        let mut world = World::new();
+        let ports = world.open(2);
+        world.talk(&ports, 0, 50, 1);
+        world.turn(behind);
+        world.talk(&ports, 50, 20, 1);
+        world.tell(Command::Pause { call: CALL, how });
+        world.talk(&ports, 70, 50, 2);
+        world.tell(Command::Resume { call: CALL });
+        world.talk(&ports, 120, 50, 3);
+        let (segments, reports, _, intervals) = world.close();
+        for (number, report) in reports.iter().enumerate() {
+            let heard = world.track(&segments, number);
+            let of = |code: u8| count(&heard, code | (number as u8) << 6);
+            let late = report.counters.of(Fate::Late) as usize;
+            assert_eq!(of(2), 0, "{behind} ms behind");
+            // The last of them may be late in part.
+            assert!(((69 - late) * 160 + 1..=(70 - late) * 160).contains(&of(1)), "{behind} ms behind");
+            assert!(late <= if behind > 200 { 10 } else { 0 }, "{late} late, {behind} ms behind");
+            assert!(of(3) >= (50 - 12) * 160, "{} samples after the resume", of(3));
+            let mine = |interval: &&Interval| usize::from(interval.track) == number;
+            let paused = intervals.iter().filter(mine).filter(|interval| interval.cause == Cause::Pause);
+            assert!(paused.map(Interval::samples).sum::<u64>() >= 50 * 160, "{intervals:?}");
+            assert!(intervals.iter().all(|interval| interval.cause != Cause::SourceChange), "{intervals:?}");
+        }
+    }
+}

@@ -69,18 +69,6 @@ impl<'a> Deliveries<'a> {
             .collect()
     }
 
-    /// First sample index of each audio packet, and when it was first handed over.
-    fn handed_over(&self) -> BTreeMap<u64, Mono> {
-        let handed = |sent: &Sent| sent.handed.iter().map(|&(handed, _)| handed).min();
-        self.sent
-            .iter()
-            .filter_map(|sent| match sent.label.class {
-                Class::Audio { index, .. } => Some((index, handed(sent)?)),
-                _ => None,
-            })
-            .collect()
-    }
-
     /// Numbers that never came, among those after the first that did and before the last.
     fn missing(&self) -> u64 {
         let numbered: Vec<&&Sent> = self.sent.iter().filter(|sent| is_numbered(sent.label.class)).collect();
@@ -199,26 +187,29 @@ impl Found {
         Ok(())
     }
 
-    /// Nothing is heard that was handed over during a pause and belongs into it.
+    /// Nothing is heard that came during a pause, or came after it and belongs into it.
     fn check_pauses(
         &self,
         name: &str,
         call: &SimCall,
-        handed: &BTreeMap<u64, Mono>,
+        delivered: &BTreeMap<u64, (u64, Mono)>,
         margin: Duration,
     ) -> Result<(), String> {
         for pause in &call.pauses {
-            let from = call.position(pause.from + margin);
-            let until = pause.until.map_or(i64::MAX, |until| call.position(until));
+            let from = pause.from + margin;
+            let first = call.position(from);
+            let last = pause.until.map_or(i64::MAX, |until| call.position(until));
             for piece in &self.pieces {
-                let (start, end) = (piece.position as i64, (piece.position + piece.samples) as i64);
-                let (first, last) = (start.max(from), end.min(until));
-                let inside = (first..last).map(|at| (at - start) as u64 + piece.index);
-                let leaked = inside
-                    .filter_map(|index| handed.range(..=index).next_back())
-                    .find(|(_, at)| **at > pause.from + margin);
-                if let Some((sample, _)) = leaked {
-                    return Err(format!("{name}: sample {sample} came during a pause and is heard"));
+                let (begin, behind) = (piece.index, piece.index + piece.samples);
+                let before = delivered.range(..=begin).next_back().map_or(begin, |(packet, _)| *packet);
+                for (&packet, &(samples, arrival)) in delivered.range(before..behind) {
+                    let at = |index: u64| piece.offset() + index as i64;
+                    let (start, end) = (at(packet.max(begin)), at((packet + samples).min(behind)));
+                    let belongs = start.max(first) < end.min(last);
+                    let came = pause.until.is_none_or(|until| arrival < until);
+                    if arrival > from && start < end && (came || belongs) {
+                        return Err(format!("{name}: sample {packet} came during a pause and is heard"));
+                    }
                 }
             }
         }
@@ -309,7 +300,7 @@ pub fn cut_off(
         let deliveries = Deliveries::of(book, call.number, track as u8);
         found.check_once(&name)?;
         found.check_sent(&name, call, &deliveries.audio(), slack)?;
-        found.check_pauses(&name, call, &deliveries.handed_over(), margin(slack))?;
+        found.check_pauses(&name, call, &deliveries.audio(), margin(slack))?;
     }
     Ok(found)
 }
@@ -368,7 +359,7 @@ pub fn closed(call: &SimCall, segments: &[Reading], book: &[Sent], slack: i64) -
         let deliveries = Deliveries::of(book, call.number, track as u8);
         found.check_once(&name)?;
         found.check_sent(&name, call, &deliveries.audio(), slack)?;
-        found.check_pauses(&name, call, &deliveries.handed_over(), margin(slack))?;
+        found.check_pauses(&name, call, &deliveries.audio(), margin(slack))?;
         found.check_anchors(&name, call, track, report)?;
         let intervals: Vec<Interval> =
             call.intervals.iter().filter(|i| usize::from(i.track) == track).copied().collect();

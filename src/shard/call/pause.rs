@@ -5,8 +5,8 @@
 //!   Cut       | segment 1 ~~~~~~~~~ |          | segment 2 ~     the first ends at P, once the horizon has passed; the next begins at R
 //! ```
 //!
-//! Either way the stretch is an interval of every track with the cause `pause`. A cut that ends before the horizon has passed is silence: packets
-//! from before it may still be on their way. Which samples are thrown away is the tracks' to say, by position.
+//! Either way the stretch is an interval of every track with the cause `pause`. A cut that ends before the horizon has passed is silence: what
+//! came before it is not sealed yet. What is thrown away is the tracks' to say: all that arrives from `P` to `R`, and what belongs there and comes later.
 
 use super::{Call, Phase};
 use crate::base::Mono;
@@ -26,7 +26,7 @@ pub(super) struct Pause {
 }
 
 impl Call {
-    /// From now on nothing that is said is recorded.
+    /// From now on nothing that comes is recorded.
     pub fn pause(&mut self, how: PauseHow, now: Mono) {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ending) {
             return;
@@ -65,7 +65,7 @@ impl Call {
         self.media.iter_mut().for_each(|track| track.resume(at));
     }
 
-    /// Ends the segment where it is to be cut, when nothing that belongs before can still be on its way.
+    /// Ends the segment where it is to be cut, when all that came before is due to be sealed.
     pub(super) fn perhaps_cut(&mut self, now: u64, horizon: u64) {
         let Some(Pause { cut: Some(cut), told: None, .. }) = self.pause else { return };
         if now < cut + horizon {
