@@ -271,8 +271,9 @@ fn margin(slack: i64) -> Duration {
     Duration::from_millis(100 + (slack - FROM_ARRIVAL_MAX).max(0) as u64 / 8)
 }
 
-/// Whether audio that arrived then need not be heard: during a pause or close to one, or before a source that had moved was found again.
-fn is_excused(call: &SimCall, track: usize, arrival: Mono) -> bool {
+/// Whether audio that arrived then need not be heard: during a pause or close to one, or before a source that had moved was found again, which takes a while
+/// and some packets. `came` are the arrivals of all audio of the track.
+fn is_excused(call: &SimCall, track: usize, arrival: Mono, came: impl Iterator<Item = Mono> + Clone) -> bool {
     let close = Duration::from_millis(700);
     let paused = call
         .pauses
@@ -280,11 +281,12 @@ fn is_excused(call: &SimCall, track: usize, arrival: Mono) -> bool {
         .any(|pause| arrival + close > pause.from && pause.until.is_none_or(|until| arrival < until + close));
     let lost =
         SOURCE_HOLD + Duration::from_millis(20) * (SOURCE_LOCK_PACKETS + 5) + Duration::from_millis(60);
-    let moved = call.tracks[track]
-        .diary
-        .as_ref()
-        .is_some_and(|diary| diary.borrow().moves.iter().any(|&at| arrival >= at && arrival < at + lost));
-    paused || moved
+    let is_early = |at: Mono| {
+        let before = || came.clone().filter(|other| (at..arrival).contains(other)).count();
+        arrival >= at && (arrival < at + lost || before() < SOURCE_LOCK_PACKETS as usize + 5)
+    };
+    let diary = call.tracks[track].diary.as_ref();
+    paused || diary.is_some_and(|diary| diary.borrow().moves.iter().any(|&at| is_early(at)))
 }
 
 /// A call that a crash cut off: what is left of it was sent, and lies where it belongs.
@@ -310,8 +312,9 @@ pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: M
     for (track, found) in found.iter().enumerate() {
         let heard = found.packets(call.tracks[track].habits.ptime_ms * 8);
         let delivered = Deliveries::of(book, call.number, track as u8).audio();
+        let came = delivered.values().map(|(_, arrival)| *arrival);
         let missing = |(first, (_, arrival)): &(&u64, &(u64, Mono))| {
-            *arrival < before && !heard.contains(first) && !is_excused(call, track, *arrival)
+            *arrival < before && !heard.contains(first) && !is_excused(call, track, *arrival, came.clone())
         };
         let stalls = call.tracks[track].diary.as_ref().map_or(0, |diary| diary.borrow().stalls.len());
         let lost: u64 = delivered.iter().filter(missing).map(|(_, (samples, _))| samples).sum();
@@ -332,7 +335,9 @@ pub fn nothing_missing(call: &SimCall, found: &[Found], book: &[Sent], before: M
 pub fn talk_within(call: &SimCall, book: &[Sent], range: Range<i64>) -> Option<i64> {
     (0..call.tracks.len()).find_map(|track| {
         let delivered = Deliveries::of(book, call.number, track as u8).audio();
-        let unexcused = delivered.values().filter(|(_, arrival)| !is_excused(call, track, *arrival));
+        let all = delivered.values().map(|(_, arrival)| *arrival);
+        let unexcused =
+            delivered.values().filter(|(_, arrival)| !is_excused(call, track, *arrival, all.clone()));
         let mut came: Vec<i64> = unexcused.map(|(_, arrival)| call.position(*arrival)).collect();
         came.retain(|at| range.contains(at));
         came.sort_unstable();
