@@ -325,6 +325,7 @@ impl<'a> Client<'a> {
             Event::Ack { .. }
             | Event::Cancel { .. }
             | Event::Timeout { .. }
+            | Event::Replaced { .. }
             | Event::Progress { .. }
             | Event::Refreshed { .. } => {}
         }

@@ -211,8 +211,7 @@ impl<E: Entropy> Control<E> {
         match event {
             SipEvent::Invite { dialog, request, message, from, local_tag } => {
                 let arrival = Arrival { dialog, request, invite: &message, from, local_tag: &local_tag };
-                let opened = self.open(&arrival, now);
-                if let Err(refusal) = opened {
+                if let Err(refusal) = self.open(&arrival, now) {
                     self.out.refuse(request, None, &refusal);
                 }
             }
@@ -234,16 +233,18 @@ impl<E: Entropy> Control<E> {
             SipEvent::Bye { dialog, message } => {
                 self.at(dialog, |call, _, out| call.bye(&message, now, out));
             }
-            SipEvent::Cancel { dialog, ended: true } => {
-                self.at(dialog, |call, _, out| call.cancelled(now, out));
+            SipEvent::Replaced { dialog } => {
+                self.at(dialog, |call, _, out| call.hang_up("replaced", now, out));
             }
-            SipEvent::Cancel { dialog, ended: false } => self.at(dialog, |call, _, out| call.taken_back(out)),
+            SipEvent::Cancel { dialog, ended } => self.at(dialog, |call, _, out| match ended {
+                true => call.cancelled(now, out),
+                false => call.taken_back(out),
+            }),
             SipEvent::Timeout { dialog } => self.at(dialog, |call, _, out| call.unacknowledged(now, out)),
             SipEvent::Expired { dialog, interval } => {
                 self.at(dialog, |call, _, out| call.expired(interval, now, out));
             }
-            // Ours has gone out and is done; the call was closed when it was sent.
-            SipEvent::Closed { .. } => {}
+            SipEvent::Progress { .. } | SipEvent::Closed { .. } => {} // our BYE is done, its call long closed
             SipEvent::Refreshed { dialog, message } => {
                 self.at(dialog, |call, _, out| call.refreshed(&message, out));
             }
@@ -253,7 +254,6 @@ impl<E: Entropy> Control<E> {
             SipEvent::Refused { dialog, code, .. } => {
                 self.at(dialog, |call, _, out| call.refused_by_client(code, out));
             }
-            SipEvent::Progress { .. } => {}
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::builder::Builder;
 use super::census::Census;
 use super::event::{Config, DialogId, RequestId};
+use super::lex;
 use super::message::Message;
 use super::method::Method;
 use super::name_addr::NameAddr;
@@ -68,6 +69,8 @@ pub(crate) struct Dialog {
     pub(crate) offers: u32,
     pub(crate) retry: Option<Retry>,
     pub(crate) session_id: Option<SessionId>,
+    /// The dialog whose place it takes once it is accepted (RFC 3891).
+    pub(crate) replaces: Option<DialogId>,
 }
 
 /// A re-INVITE of ours that met one of the peer's and has to wait (RFC 3261 section 14.1).
@@ -139,6 +142,7 @@ impl Dialog {
             offers: 0,
             retry: None,
             session_id: None,
+            replaces: None,
         }
     }
 
@@ -356,6 +360,15 @@ impl Dialogs {
     pub(crate) fn find(&self, request: &Message) -> Option<DialogId> {
         let (local, remote) = (request.to().tag().to_owned(), request.from().tag().to_owned());
         self.keys.get(&(request.call_id().to_owned(), local, remote)).copied()
+    }
+
+    /// The confirmed dialog that a `Replaces` header field names (RFC 3891 section 3: `to-tag` is ours), unless only one that has not begun is meant.
+    pub(crate) fn replaced(&self, replaces: &str) -> Option<DialogId> {
+        let (call_id, params) = replaces.split_once(';')?;
+        let tag = |name| lex::param(params, name).map(str::to_owned);
+        let id = *self.keys.get(&(call_id.trim().to_owned(), tag("to-tag")?, tag("from-tag")?))?;
+        let is_meant = self.dialogs.get(&id).is_some_and(|dialog| dialog.confirmed);
+        (is_meant && tag("early-only").is_none()).then_some(id)
     }
 
     pub(crate) fn dialog(&mut self, id: DialogId) -> Option<&mut Dialog> {

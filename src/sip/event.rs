@@ -81,6 +81,11 @@ pub enum Event {
         /// Whether the dialog is gone; not so if a re-INVITE was cancelled.
         ended: bool,
     },
+    /// Another dialog, accepted just now, takes its place (RFC 3891). It lives until the owner says [`super::Endpoint::bye`], as it should.
+    Replaced {
+        /// The dialog.
+        dialog: DialogId,
+    },
     /// UPDATE, INFO, MESSAGE or NOTIFY inside of a dialog; the message says which.
     InDialog {
         /// The dialog.

@@ -127,7 +127,7 @@ impl Gate {
         }
         let Some(credentials) = &peer.rule.challenge else { return Verdict::Pass };
         let fields: Vec<_> = request.headers("Authorization").collect();
-        let said = digest::judge(&fields, (method.as_str(), request.uri()), &self.realm, credentials);
+        let said = digest::judge(&fields, method.as_str(), &self.realm, credentials);
         let genuine = said.as_ref().filter(|response| response.genuine);
         if genuine.is_some_and(|response| self.nonces.spend(now, &response.nonce, response.count)) {
             return Verdict::Pass;

@@ -150,6 +150,8 @@ impl Endpoint {
         let session_id = message.header("Session-ID");
         dialog.session_id = session_id.and_then(|value| SessionId::of(&value, || self.new_call_id()));
         dialog.invite_in = Some(request);
+        // One that names no dialog of ours is a call like any other: a client that takes over from one that died must not lose it.
+        dialog.replaces = message.header("Replaces").and_then(|value| self.dialogs.replaced(&value));
         let dialog = self.dialogs.insert(dialog);
         self.bind(request, dialog);
         self.answer(now, request, Answer::new(100, "Trying"));
@@ -363,7 +365,11 @@ impl Endpoint {
         if said.method == Method::Invite {
             dialog.invite_in = None;
             dialog.confirmed = true;
+            let replaced = dialog.replaces.take();
             self.dialogs.set_unacked(id, Some(unacked));
+            if let Some(dialog) = replaced {
+                self.event(Event::Replaced { dialog });
+            }
         }
         self.agreed(now, id, said.terms);
     }

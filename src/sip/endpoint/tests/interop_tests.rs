@@ -42,6 +42,35 @@ fn one_call_id_may_name_two_recording_sessions_interop_40() {
 }
 
 #[test]
+fn an_invite_that_replaces_a_dialog_ends_it_once_it_is_accepted_interop_43() {
+    let mut recorder = Recorder::new();
+    let (first, tag) = recorder.call();
+    let replacing = |replaces: &str, id: &str| {
+        let text = invite(1).replace("Call-ID: ", &format!("Replaces: {replaces}\nCall-ID: {id}"));
+        text.replace("z9hG4bK", &format!("z9hG4bK{id}"))
+            .replace("Require: siprec", "Require: siprec,replaces")
+    };
+    let named = invite(1).lines().find_map(|line| line.strip_prefix("Call-ID: ")).unwrap().trim().to_owned();
+    let takes_over = |recorder: &mut Recorder, replaces: &str, id: &str| {
+        let (_, request) = recorder.ring(&replacing(replaces, id));
+        recorder.endpoint.respond(recorder.now, request, Answer::ok()).unwrap();
+        recorder.drain().1
+    };
+    // Nothing of ours, not begun, or nonsense: a call like any other.
+    for (number, other) in
+        ["x;to-tag=a;from-tag=b", &format!("{named};to-tag={tag};from-tag=remote;early-only"), "?"]
+            .iter()
+            .enumerate()
+    {
+        assert!(takes_over(&mut recorder, other, &format!("n{number}")).is_empty(), "{other}");
+    }
+    let events = takes_over(&mut recorder, &format!("{named};to-tag={tag};from-tag=remote"), "second");
+    assert!(matches!(events[..], [Event::Replaced { dialog }] if dialog == first), "{events:?}");
+    recorder.endpoint.bye(recorder.now, first).unwrap();
+    assert_eq!(name(recorder.drain().0[0].bytes()), "BYE");
+}
+
+#[test]
 fn a_transfer_is_refused_and_a_hold_right_before_the_end_is_answered_interop_45() {
     let mut recorder = Recorder::new();
     let (dialog, tag) = recorder.call();

@@ -233,7 +233,10 @@ impl Net {
             | Event::Cancel { dialog, ended: true } => {
                 self.story(client, dialog).ends += 1;
             }
-            Event::Progress { .. } | Event::Refreshed { .. } | Event::Cancel { .. } => {}
+            Event::Progress { .. }
+            | Event::Refreshed { .. }
+            | Event::Cancel { .. }
+            | Event::Replaced { .. } => {}
         }
     }
 
