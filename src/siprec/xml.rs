@@ -303,7 +303,7 @@ mod tests {
         let wide = format!("<a>{}</a>", "<b/>".repeat(XML_ELEMENTS_MAX + 5));
         assert_eq!(cuts(&wide), ["xml_elements"]);
         assert!(read(wide.as_bytes()).root.unwrap().children.len() < XML_ELEMENTS_MAX);
-        let long = format!("<a b='{0}'>{0}</a>", "é".repeat(60_000));
+        let long = format!("<a b='{0}'>{0}</a>", "é".repeat(10_000));
         assert_eq!(cuts(&long), ["xml_values"]);
         assert!(read(long.as_bytes()).root.unwrap().text.len() <= XML_VALUE_BYTES_MAX);
         let spaces: String = (0..500).map(|n| format!("<a xmlns:p{n}='u'>")).collect();
@@ -314,7 +314,7 @@ mod tests {
         assert_eq!(cuts(&huge), ["document_bytes", "xml_elements", "xml_values"]);
         let huge = read(huge.as_bytes());
         assert!(!huge.malformed && huge.root.unwrap().text_of("b") == Some("1"));
-        let many: String = (0..20_000).map(|n| format!(" a{n}='1'")).collect();
+        let many: String = (0..5_000).map(|n| format!(" a{n}='1'")).collect();
         let many = format!("<a{many}/>");
         assert_eq!(cuts(&many), ["xml_attributes"]);
         assert_eq!(read(many.as_bytes()).root.unwrap().attributes.len(), XML_ATTRIBUTES_MAX);
