@@ -26,7 +26,7 @@
 //! **Metadata never decides.** A missing, broken or strange document is flagged and kept raw; the call is recorded. Every revision
 //! (INVITE, re-INVITE, UPDATE, BYE) is kept with its time in the manifest. What they come to is a history: groups, communication
 //! sessions, participants, streams and who sends which, each with the time it was first told and, once it has ended, the time of
-//! that. A complete document replaces what is current and never what was. Tracks name their speakers with the time; caller and
+//! that. While metadata change, the manifest is written every five seconds at most: so much of them may a crash cost. A complete document replaces what is current and never what was. Tracks name their speakers with the time; caller and
 //! callee are told with the evidence for it. See [`crate::siprec::History`], and [`super::interop`] for what clients make of all this.
 //!
 //! **The answer** repeats the offer's m-lines in order, with their labels, `recvonly` or `inactive` computed anew from each
@@ -41,11 +41,16 @@
 //! comes, and the manifest says so. A re-INVITE without an offer gets the session as it is, `recvonly` even where the client holds, for
 //! otherwise such a client could never resume.
 //!
+//! **One call in place of another.** An INVITE with `Replaces` (RFC 3891) is a call of its own; when it is answered 200, the one that it names gets our BYE. One that
+//! names none of ours is recorded all the same, where the RFC asks for 481: a client that takes over from one that died must not lose the call.
+//!
 //! **Streams that come and go.** A track is an m-line. A later offer finds its tracks by position, unless labels say that lines have changed
 //! places; a new label in an old place is the same stream under another name. A line that ends (port 0), is missing, or
 //! comes in a codec that can't be stored is held; back in its place or under its label, it goes on as the same track. A new line is the next track, as the
-//! next channel of the next segment: its ports are bound before it is answered, and if there are none it alone gets port 0. Tracks are never
-//! taken away, so that channels keep their meaning. An offer that can't be read, or has nothing to store, is answered 400 or
+//! next channel of the next segment: its ports are bound before it is answered, and if there are none it alone gets port 0. Once there are as many
+//! channels as there may be, a new line goes on in that of one that has ended. Tracks are never taken away, so that channels keep their meaning, and a track
+//! keeps the labels it had, with times: each speaker is told for the time of his. An answer gives an address of the family that the media asks for; where
+//! the recorder has none of it, the line gets port 0, and a call of such lines alone 488. An offer that can't be read, or has nothing to store, is answered 400 or
 //! 488, and the call goes on as before (RFC 3261 section 14.2).
 //!
 //! **Holds and pauses.** A client holds by `inactive`, `recvonly`, a null address or port 0: intervals of cause `hold`. What arrives on a held
